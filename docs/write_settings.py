@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.setting_types import (
+        All2AllBackend,
         Arrivals,
         EngineMode,
         KvCacheDtype,

@@ -21,9 +21,8 @@ class GpuSpec:
     memory_bandwidth_bytes_per_s: float
     bf16_dense_flops: float
     """Dense (not 2:4 sparse) bf16 tensor FLOP/s with fp32 accumulation."""
-    interconnect: str
-    interconnect_bytes_per_s: float
-    """To the other GPUs of the node, in one direction."""
+    link: str
+    """To the other GPUs of the node: of `links.toml`, or `latency_us=…,bandwidth_gbps=…`."""
     matmul_efficiency: float
     """Share of the peak FLOP/s reached by large matrix products."""
     weight_bandwidth_efficiency: float
@@ -34,8 +33,6 @@ class GpuSpec:
     """Share of the memory bandwidth reached by single-token attention over the context."""
     attention_latency_s: float
     """Duration of the smallest attention call of one layer."""
-    all_reduce: dict[int, tuple[float, float]]
-    """GPUs in the group -> (latency in seconds, share of the interconnect's bandwidth reached)."""
     source: str
     """Where the peaks and the memory come from."""
     measured: str
@@ -49,6 +46,8 @@ class GpuSpec:
     expert_matmul_efficiency: dict[str, float] = field(default_factory=dict)
     """Type (bf16, fp8, fp4) -> share of its peak that grouped matrix products of experts reach; without an entry, as
     other matrix products."""
+    all_reduce: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """GPUs in the group -> (latency in seconds, share of the link's bandwidth), where it differs from the link's."""
     aliases: tuple[str, ...] = field(default=())
 
     @property

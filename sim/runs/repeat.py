@@ -13,6 +13,7 @@ from warnings import warn
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.names import check_names
 from continuum_sim.policies import PolicyError
 from continuum_sim.results.files import DECISIONS, MANIFEST, SUMMARY
@@ -245,7 +246,7 @@ def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping
             "policy": resolve_policy(asked["policy"]).describe(),
             "model": model.describe(),
             "gpu": {key: value for key, value in asdict(gpu).items() if size > 1 or key != "all_reduce"},
-            "step_time": make_step_time("roofline", model=model, gpu=gpu, tensor_parallel_size=size).describe(),
+            "step_time": make_step_time("roofline", model=model, gpu=gpu, parallel=Parallel(size)).describe(),
         }
     except (ConfigError, PolicyError):
         return "its policy, model or GPU"

@@ -34,6 +34,7 @@ from continuum_sim.setup.run_config import DEFAULT_ARRIVALS, RunConfig
 from continuum_sim.setup.trace_source import TraceSource
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.population import draw_notes
+from continuum_sim.steptime.kind import refuse_link
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import make_step_time, measured_on_one_gpu
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
@@ -230,12 +231,12 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
                 f"{what} gives the step times of one kind of GPU, but the replicas use several "
                 f"({', '.join(gpus)}); use roofline, or identical replicas"
             )
-        if isinstance(step_time, str):
-            step_time = make_step_time(
-                step_time, model=model, gpu=item, tensor_parallel_size=config.tensor_parallel_size
-            )
+        if not isinstance(step_time, str):
+            refuse_link(config.parallel, f"the step times given ({type(step_time).__name__})")
+        else:
+            step_time = make_step_time(step_time, model=model, gpu=item, parallel=config.parallel)
         if config.speculation is not None:
-            step_time = config.speculation.timed(step_time, model, item, config.tensor_parallel_size)
+            step_time = config.speculation.timed(step_time, model, item, config.parallel)
         made[spec.name] = ResolvedReplica(spec.name, item, _engine_of(spec, config, model), step_time)
     return tuple(made[spec.name] for spec in specs)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from continuum_sim.engine.offload.config import EvictionPolicy, OffloadingBackend, ReloadRule
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.setup.setting_types import (
+    All2AllBackend,
     Arrivals,
     EngineMode,
     KvCacheDtype,
@@ -31,6 +32,7 @@ from continuum_sim.vllm_defaults import BLOCK_SIZE, CLIENT_RETRIES, GPU_MEMORY_U
 
 if TYPE_CHECKING:  # `--help` reads this class, and must start fast
     from continuum_sim.hardware import GpuSpec, ModelSpec
+    from continuum_sim.hardware.parallel import Parallel
     from continuum_sim.hardware.prices import Prices
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.slo import Slo
@@ -104,6 +106,37 @@ class RunConfig:
     )
     tensor_parallel_size: int = setting(
         1, "GPUs the model is split over (--tp).", ENGINE, flags=("--tp", "-tp"), least=1, most=1024
+    )
+    link: str | None = setting(
+        None,
+        "Link between GPUs of a node: nvlink4, pcie5:no-p2p, latency_us=5,bandwidth_gbps=60.",
+        ENGINE,
+        unset="the GPU's own",
+        needs=("tensor_parallel_size",),
+        page="step-time.md#links",
+        rare=True,
+    )
+    node_link: str | None = setting(
+        None,
+        "Link between nodes: ib-ndr, roce-400, or latency and bandwidth as of --link.",
+        ENGINE,
+        unset="ib-ndr",
+        page="step-time.md#links",
+        rare=True,
+    )
+    all2all_backend: All2AllBackend = setting(
+        "allgather_reducescatter",
+        "How tokens reach experts of other data-parallel ranks, as vLLM has it.",
+        ENGINE,
+        page="step-time.md#links",
+        rare=True,
+    )
+    enable_dbo: bool = setting(
+        False,
+        "Exchange tokens of one half of a step while the other computes; needs DeepEP.",
+        ENGINE,
+        page="step-time.md#links",
+        rare=True,
     )
     gpu_memory_utilization: float = setting(
         GPU_MEMORY_UTILIZATION,
@@ -539,6 +572,19 @@ class RunConfig:
         if rate is not None:
             object.__setattr__(self, "arrivals", arrivals_at(rate, self.arrivals))
         _ = self.tools, self.length, self.objectives, self.prices, self.speculation
+
+    @property
+    def parallel(self) -> Parallel:
+        """How each replica is split over GPUs."""
+        from continuum_sim.hardware.parallel import Parallel
+
+        return Parallel(
+            self.tensor_parallel_size,
+            link=self.link,
+            node_link=self.node_link,
+            all2all_backend=self.all2all_backend,
+            enable_dbo=self.enable_dbo,
+        )
 
     @property
     def tools(self) -> ToolConfig:

@@ -21,6 +21,8 @@ VllmVersion = Literal["0.32", "0.33"]
 StartMode = Literal["empty", "loaded"]
 KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 """The values of vLLM's ``--kv-cache-dtype`` whose blocks hold nothing but elements."""
+All2AllBackend = Literal["allgather_reducescatter", "deepep_high_throughput", "deepep_low_latency"]
+"""Same as `hardware.parallel.ALL2ALL_BACKENDS`."""
 Population = Literal["trace", "drawn"]
 Unfit = Literal["drop", "truncate"]
 """Same as in `traces.unfit`, which is too slow to import for `--help`."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.setting_types import (
+        All2AllBackend,
         Arrivals,
         EngineMode,
         KvCacheDtype,
@@ -38,6 +39,14 @@ class Service(TypedDict, total=False):
     """GPU of the catalogue."""
     tensor_parallel_size: int
     """GPUs the model is split over (--tp)."""
+    link: str | None
+    """Link between GPUs of a node: nvlink4, pcie5:no-p2p, latency_us=5,bandwidth_gbps=60."""
+    node_link: str | None
+    """Link between nodes: ib-ndr, roce-400, or latency and bandwidth as of --link."""
+    all2all_backend: All2AllBackend
+    """How tokens reach experts of other data-parallel ranks, as vLLM has it."""
+    enable_dbo: bool
+    """Exchange tokens of one half of a step while the other computes; needs DeepEP."""
     gpu_memory_utilization: float
     """Share of GPU memory the engine may use."""
     block_size: int

@@ -12,6 +12,7 @@ from continuum_sim.engine.speculation.config import EAGLE_METHODS, SpeculationCo
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_model
 from continuum_sim.hardware.drafters import Drafter, layer_of
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.names import check_names
 from continuum_sim.setup.accepted import rates_of_file
 from continuum_sim.setup.notation import split_spec
@@ -67,7 +68,7 @@ class Speculation:
             raise ConfigError(f"{_OWNER}: method draft_model needs a model: add model=NAME")
         return Drafter(find_model(self.model), shares_head=False)
 
-    def timed(self, step_time: StepTime, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+    def timed(self, step_time: StepTime, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
         """Return step times that include the drafter's.
 
         Raises
@@ -82,9 +83,7 @@ class Speculation:
             drafter = self.drafter(model)
             times = None
             if drafter is not None:
-                times = make_step_time(
-                    "roofline", model=drafter.model, gpu=gpu, tensor_parallel_size=tensor_parallel_size
-                )
+                times = make_step_time("roofline", model=drafter.model, gpu=gpu, parallel=parallel)
         except ConfigError as error:
             raise ConfigError(f"{error}; or give the seconds that proposing adds to a step, draft_s=…") from None
         return Drafted(step_time, times, drafts)

@@ -10,20 +10,23 @@ from continuum_sim.steptime.batch import StepBatch, grown
 from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated
 from continuum_sim.steptime.fitted import Fitted, fit_step_times, load_fitted, save_fitted
 from continuum_sim.steptime.kind import StepTimeKind
-from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.model import RankedStepTime, StepTime
 from continuum_sim.steptime.named import STEP_TIMES, make_step_time
 from continuum_sim.steptime.parts import Part
 from continuum_sim.steptime.piecewise import PiecewiseStepTime
 from continuum_sim.steptime.profiled import Profiled
+from continuum_sim.steptime.ranked import NO_WORK, ranked
 from continuum_sim.steptime.roofline import Roofline
 
 __all__ = [
+    "NO_WORK",
     "STEP_TIMES",
     "Calibrated",
     "Fitted",
     "Part",
     "PiecewiseStepTime",
     "Profiled",
+    "RankedStepTime",
     "Roofline",
     "SingleStepTime",
     "StepBatch",
@@ -35,5 +38,6 @@ __all__ = [
     "grown",
     "load_fitted",
     "make_step_time",
+    "ranked",
     "save_fitted",
 ]

@@ -10,9 +10,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
@@ -20,14 +22,17 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec, gpus
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ALL2ALL_BACKENDS, ONE_GPU, Parallel
 from continuum_sim.steptime.aiconfigurator_models import ARCHITECTURES, hf_config
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.told import Told
 from continuum_sim.traces.files import whole_file, write_text
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -51,6 +56,9 @@ HOST_OVERHEAD_S: Final = 3e-4
 decode steps of a recorded run of vLLM 0.19 with asynchronous scheduling (39 requests of Llama-3.1-8B on an RTX 4090:
 docs/step-time.md, `profiled`). Without asynchronous scheduling the overhead is larger."""
 
+_ALL_REDUCE: Final = re.compile(r"_ar(_\d)?$|_tp_allreduce$")
+"""Operations of the package that are all-reduces over tensor parallel GPUs."""
+
 _GRID: Final = 1
 """Version of the grid: raise it when `gridded.sample` asks for different steps."""
 
@@ -64,7 +72,7 @@ def installed() -> str | None:
 
 
 def load_aiconfigurator(
-    model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1, host_overhead_s: float = HOST_OVERHEAD_S
+    model: ModelSpec, gpu: GpuSpec, parallel: Parallel = ONE_GPU, host_overhead_s: float = HOST_OVERHEAD_S
 ) -> Gridded:
     """Make the step times of a model on a GPU, from the cache or anew (some seconds).
 
@@ -86,30 +94,42 @@ def load_aiconfigurator(
     system = _system(gpu)
     config = _hf_config(model)
     kv_dtype = "fp8" if model.kv_element_bytes == 1 else None
+    size = parallel.tensor_parallel_size
+    _check_links(parallel)
+    split = _split(model, parallel)
     key: dict[str, Any] = {
         "package": f"{PACKAGE} {release}",
         "grid": [_GRID, len(PROMPTS), len(TOKENS), len(REQUESTS), len(CONTEXTS)],
         "system": system,
-        "tensor_parallel_size": tensor_parallel_size,
+        "tensor_parallel_size": size,
         "model": config,
     }
-    if kv_dtype is not None:  # keys without it are those of earlier caches
+    # Keys without these are those of earlier caches.
+    if kv_dtype is not None:
         key["kv_cache_dtype"] = kv_dtype
+    if split != _split(model, Parallel(size)):
+        key["split"] = split
+    if parallel.link is not None:
+        key["all_reduces"] = True
     text = json.dumps(key, sort_keys=True)
     folder = cache_folder()
-    path = folder / f"{system}-tp{tensor_parallel_size}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    path = folder / f"{system}-tp{size}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     tables = _read(path, text)
     if tables is None:
-        tables = _ask_for_tables(model, config, gpu, system, tensor_parallel_size, kv_dtype)
+        tables = _ask_for_tables(model, config, gpu, system, parallel, kv_dtype)
         _write(path, text, tables)
     about = {
         "kind": "aiconfigurator",
         "model": model.name,
         "gpu": gpu.name,
-        "tensor_parallel_size": tensor_parallel_size,
+        **parallel.describe(),
         "provenance": {"package": key["package"], "system": system, "backend": "vllm", "grid": _GRID},
     }
-    return Gridded(tables, host_overhead_s, about)
+    if parallel.link is None:
+        return Gridded(tables, host_overhead_s, about)
+    told = Told(model, parallel, gpu)
+    reduces = np.array([told.reduces * told.reduce.seconds(told.token_bytes * tokens) for tokens in TOKENS])
+    return Gridded(tables, host_overhead_s, {**about, **told.describe()}, reduces - tables.all_reduce_s)
 
 
 def estimate_kv_blocks(
@@ -149,7 +169,7 @@ def estimate_kv_blocks(
                 memory_fraction_kind="of_total",
                 memory_fraction_value=gpu_memory_utilization,
                 tp_size=tensor_parallel_size,
-                **_parallel(model, tensor_parallel_size),
+                **_split(model, Parallel(tensor_parallel_size)),
             )
         except (ValueError, RuntimeError, KeyError) as error:
             raise _refused(model, gpu, tensor_parallel_size, error) from None
@@ -191,9 +211,29 @@ def _hf_config(model: ModelSpec) -> dict[str, Any]:
     return config
 
 
-def _parallel(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
-    """Return how experts are divided: within each of them, as vLLM does without expert parallelism."""
-    return {"moe_tp_size": tensor_parallel_size, "moe_ep_size": 1} if model.n_experts else {}
+def _split(model: ModelSpec, parallel: Parallel) -> dict[str, Any]:
+    """Return how the package is told of ranks and experts; ranks of a dense model are independent."""
+    if not model.n_experts:
+        return {}
+    ways = parallel.expert_ways
+    experts = {"moe_tp_size": 1, "moe_ep_size": ways}
+    if not parallel.enable_expert_parallel:
+        experts = {"moe_tp_size": ways, "moe_ep_size": 1}
+    ranks = parallel.data_parallel_size
+    return experts if ranks == 1 else {"attention_dp_size": ranks, **experts}
+
+
+def _check_links(parallel: Parallel) -> None:
+    """Refuse what cannot be taken apart from the package's own times of communication."""
+    if parallel.all2all_backend != ALL2ALL_BACKENDS[0]:
+        raise ConfigError(f"--all2all-backend {parallel.all2all_backend}: aiconfigurator has its own; leave it out")
+    if parallel.enable_dbo:
+        raise ConfigError("--enable-dbo: aiconfigurator cannot tell what two halves of a step take: use roofline")
+    if parallel.node_link is not None or (parallel.link is not None and parallel.data_parallel_size > 1):
+        name = "--node-link" if parallel.node_link is not None else "--link"
+        raise ConfigError(
+            f"{name}: aiconfigurator's times hold its own exchange of tokens, and links between nodes: leave it out"
+        )
 
 
 def _ask_for_tables(
@@ -201,9 +241,10 @@ def _ask_for_tables(
     config: dict[str, Any],
     gpu: GpuSpec,
     system: str,
-    tensor_parallel_size: int,
+    parallel: Parallel,
     kv_dtype: str | None,
 ) -> StepTables:
+    size = parallel.tensor_parallel_size
     with _model_folder(config) as folder, _quiet():
         from aiconfigurator_core.sdk import RustForwardPassPerfModel
 
@@ -212,9 +253,9 @@ def _ask_for_tables(
             "model_name": folder,
             "system_name": system,
             "backend": "vllm",
-            "tp_size": tensor_parallel_size,
+            "tp_size": size,
             "pp_size": 1,
-            **_parallel(model, tensor_parallel_size),
+            **_split(model, parallel),
             **({} if kv_dtype is None else {"kv_cache_dtype": kv_dtype}),
         }
         try:
@@ -234,9 +275,24 @@ def _ask_for_tables(
                     raise ValueError(f"no estimate of {scheduled}")
                 return float(milliseconds) / 1e3
 
-            return sample(ask)
+            tables = sample(ask)
+            if parallel.link is None:
+                return tables
+            return replace(tables, all_reduce_s=_all_reduces(folder, system, size, _split(model, parallel)))
         except (ValueError, RuntimeError, KeyError) as error:
-            raise _refused(model, gpu, tensor_parallel_size, error) from None
+            raise _refused(model, gpu, size, error) from None
+
+
+def _all_reduces(folder: str, system: str, size: int, split: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the seconds that the package gives to all-reduces of a step, for each number of tokens of the grid."""
+    from aiconfigurator_core import AicEngine
+    from aiconfigurator_core.sdk.engine import compile_engine
+
+    engine = AicEngine.from_spec(compile_engine(folder, system, "vllm", "current", tp_size=size, **split))
+    names = [str(name) for name, *_ in engine.decode_step_per_op(1, 1, 2)]
+    places = [place for place, name in enumerate(names) if _ALL_REDUCE.search(name)]
+    asked = [engine.evaluate_generation_ops(places, tokens, 1) for tokens in TOKENS]
+    return np.array([sum([float(milliseconds) for _, milliseconds, *_ in ops]) / 1e3 for ops in asked])
 
 
 def _refused(model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int, error: Exception) -> ConfigError:
@@ -270,7 +326,8 @@ def _read(path: Path, key: str) -> StepTables | None:
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["key"]) != key:
                 return None
-            return StepTables(kept["prefill_s"], kept["decode_s"], kept["overlap_s"])
+            found = StepTables(kept["prefill_s"], kept["decode_s"], kept["overlap_s"])
+            return replace(found, all_reduce_s=kept["all_reduce_s"]) if "all_reduce_s" in kept else found
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
@@ -280,12 +337,13 @@ def _write(path: Path, key: str, tables: StepTables) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, seeks=True) as file:
-            np.savez(file, key=key, **{name: getattr(tables, name) for name in ("prefill_s", "decode_s", "overlap_s")})
+            kept = {item.name: getattr(tables, item.name) for item in fields(tables)}
+            np.savez(file, key=key, **{name: table for name, table in kept.items() if len(table)})
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
     settings = read_settings(argument, ("host_overhead_s",), "aiconfigurator")
-    return load_aiconfigurator(model, gpu, tensor_parallel_size, **settings)
+    return load_aiconfigurator(model, gpu, parallel, **settings)
 
 
 STEP_TIME = StepTimeKind("aiconfigurator", _make)

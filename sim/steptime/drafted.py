@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.ranked import ranked
 
 
 class Drafted:
@@ -49,6 +54,19 @@ class Drafted:
                 low = middle + 1
         return low
 
+    def together_s(self, batches: Sequence[StepBatch]) -> float:
+        """Seconds of one step of all ranks."""
+        return float(self.together_runs_s(batches, 1)[0])
+
+    def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
+        """Seconds of each of n steps of all ranks, which also propose together."""
+        seconds = ranked(self.step_time).together_runs_s(batches, n_steps)
+        if self.drafter is None:
+            return seconds + self.fixed_s
+        drafter, later = ranked(self.drafter), [self._later(batch) for batch in batches]
+        seconds = seconds + drafter.together_runs_s(batches, n_steps)
+        return seconds + (self.drafts - 1) * drafter.together_runs_s(later, n_steps)
+
     def describe(self) -> dict[str, Any]:
         """Describe the model, with its drafter."""
         told: dict[str, Any] = {"drafts": self.drafts, "fixed_s": self.fixed_s}
@@ -59,7 +77,11 @@ class Drafted:
     def _propose_s(self, batch: StepBatch, n_steps: int) -> float:
         if self.drafter is None:
             return self.fixed_s * n_steps
+        later = self._later(batch)
+        return self.drafter.run_s(batch, n_steps) + (self.drafts - 1) * self.drafter.run_s(later, n_steps)
+
+    def _later(self, batch: StepBatch) -> StepBatch:
+        """Return what the drafter's later passes compute."""
         turns = batch.prefill_requests + -(-batch.decode_requests // (self.drafts + 1))
         context = batch.prefill_context_tokens + batch.prefill_tokens + batch.decode_context_tokens
-        later = StepBatch(0, 0, 0, 0, turns, context)
-        return self.drafter.run_s(batch, n_steps) + (self.drafts - 1) * self.drafter.run_s(later, n_steps)
+        return StepBatch(0, 0, 0, 0, turns, context)

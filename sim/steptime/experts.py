@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from math import ceil, sqrt
+from statistics import NormalDist
 
 
 def expected_distinct(tokens: int, visited: int, count: int) -> float:
@@ -51,6 +55,31 @@ def tile_rows(tokens: int) -> int:
 def filled_rows(tokens: int, routing: Routing) -> float:
     """Return the rows that a grouped matrix product computes: those routed, and half a tile for each expert touched."""
     return tokens * routing.visited + routing.distinct(tokens) * (tile_rows(tokens) - 1) / 2
+
+
+@cache
+def expected_largest(count: int) -> float:
+    """Return the mean of the largest of some independent standard normal numbers: ∫ x dΦ(x)^n, by quadrature."""
+    if count == 1:
+        return 0.0
+    normal, edges = NormalDist(), [i / 500 for i in range(-4000, 4001)]
+    powers = [normal.cdf(edge) ** count for edge in edges]
+    return sum([(a + b) / 2 * (up - low) for (a, b), (low, up) in zip(pairwise(edges), pairwise(powers), strict=True)])
+
+
+def busiest(tokens: int, routing: Routing, ways: int) -> tuple[float, float]:
+    """Return the rows routed to the busiest of some GPUs with equally many experts, and the experts touched there.
+
+    All others wait for it at the end of each mixture. Rows of a GPU and experts touched are sums of many nearly
+    independent choices, so about normal, with the means and variances of those; if some experts are more popular,
+    each GPU is taken to have as many of these as the others.
+    """
+    here = ceil(routing.count / ways)
+    share, seen = here / routing.count, routing.distinct(tokens) / routing.count
+    routed, above = tokens * routing.visited, expected_largest(ways)
+    rows = routed * share + above * sqrt(routed * share * (1 - share))
+    touched = here * seen + above * sqrt(here * seen * (1 - seen))
+    return min(rows, float(tokens * min(routing.visited, here))), min(touched, float(here))
 
 
 def routings(pairs: Sequence[tuple[int, int]], skew: float) -> dict[tuple[int, int], Routing]:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.readers import read_json
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.calibrated import KIND as CALIBRATED
 from continuum_sim.steptime.calibrated import Calibrated, check_coefficient, read_calibrated
-from continuum_sim.steptime.kind import StepTimeKind, read_path
+from continuum_sim.steptime.kind import StepTimeKind, read_path, refuse_link
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 from continuum_sim.traces.files import write_text
@@ -139,7 +140,8 @@ def _residuals(errors: NDArray[np.float64]) -> dict[str, float | int]:
     }
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
+    refuse_link(parallel, f"step times of fitted:{argument}")
     return load_fitted(read_path(argument, "fitted", "FILE"))
 
 

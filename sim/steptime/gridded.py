@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
 from typing import Any, Final
@@ -52,6 +52,8 @@ class StepTables:
     """[requests, context of each]: a step of decoding requests alone."""
     overlap_s: Array
     """[new tokens, requests]: what a mixed step saves compared with two separate steps."""
+    all_reduce_s: Array = field(default_factory=lambda: np.zeros(0))
+    """[tokens]: what of it are all-reduces; empty if not asked for."""
 
 
 def sample(ask: Ask) -> StepTables:
@@ -75,8 +77,12 @@ class Gridded(PiecewiseStepTime):
     query-key pairs do. Beyond the last node the last interval is extrapolated.
     """
 
-    def __init__(self, tables: StepTables, host_overhead_s: float, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, tables: StepTables, host_overhead_s: float, about: Mapping[str, Any], added_s: Array | None = None
+    ) -> None:
         self.tables, self.host_overhead_s, self.about = tables, host_overhead_s, about
+        self.added_s = added_s
+        """[tokens]: what comes on top of the tables, such as other links less the tables' own."""
         self._curves: dict[tuple[int, int], _Curve] = {}
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
@@ -88,6 +94,8 @@ class Gridded(PiecewiseStepTime):
             lines.append((self._curve(prefills, chunk), context / prefills, chunk / prefills))
         if decodes:
             lines.append((self._curve(0, decodes), decode_context / decodes, 1.0))
+        if self.added_s is not None:
+            fixed_s += _between(self.added_s, _place(TOKENS, chunk + decodes))
         if chunk and decodes:
             fixed_s -= _between(self.tables.overlap_s, _place(TOKENS, chunk), _place(REQUESTS, decodes))
         cuts = {0, n_steps}

@@ -10,6 +10,7 @@ from typing import Protocol
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.names import check_names
 from continuum_sim.steptime.model import StepTime
 
@@ -17,7 +18,7 @@ from continuum_sim.steptime.model import StepTime
 class StepTimeFactory(Protocol):
     """Makes a step-time model from the text after its name and the colon, empty if there is none."""
 
-    def __call__(self, argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+    def __call__(self, argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
         """Make the model, or raise ConfigError."""
 
 
@@ -31,6 +32,21 @@ class StepTimeKind:
     """Whether it was measured on one kind of GPU and ignores which GPU is asked for."""
     kv_dtypes: bool = True
     """Whether its times depend on the bytes per element of the KV cache."""
+
+
+def refuse_link(parallel: Parallel, owner: str) -> None:
+    """Refuse links for step times that hold the communication of the engine they were measured on.
+
+    Raises
+    ------
+    ConfigError
+        If any is given.
+    """
+    for name in ("link", "node_link"):
+        if getattr(parallel, name) is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: {owner} were measured on an engine, whose links are in them: leave it out"
+            )
 
 
 def read_settings(text: str, known: Sequence[str], owner: str) -> dict[str, float]:

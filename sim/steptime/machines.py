@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, kv_blocks
 from continuum_sim.hardware.groups import Groups, model_groups
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime.aiconfigurator import estimate_kv_blocks, installed
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
@@ -178,7 +179,7 @@ def _step_times(
     rows = []
     for spec in specs:
         try:
-            step_time = make_step_time(spec, model=model, gpu=gpu, tensor_parallel_size=size)
+            step_time = make_step_time(spec, model=model, gpu=gpu, parallel=Parallel(size))
         except ConfigError:
             if asked is not None:
                 raise

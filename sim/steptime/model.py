@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from continuum_sim.steptime.batch import StepBatch
 
@@ -25,3 +29,16 @@ class StepTime(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Name, parameters and provenance, for the manifest."""
+
+
+class RankedStepTime(StepTime, Protocol):
+    """Step times of data-parallel ranks that step together, because the experts of a mixture are spread over all.
+
+    `step_s` and `run_s` are those of a rank whose fellows all have the same batch. `ranked` makes one of any model.
+    """
+
+    def together_s(self, batches: Sequence[StepBatch]) -> float:
+        """Seconds of one step of all ranks, of which those without work have `NO_WORK`."""
+
+    def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
+        """Seconds of each of n such steps, in which every rank's batch grows as in `grown`."""

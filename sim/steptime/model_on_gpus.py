@@ -11,6 +11,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, kv_memory
 from continuum_sim.hardware.gpus import GIB
 from continuum_sim.hardware.groups import Groups, model_groups
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.prices import Prices
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.machines import SIZES, capacity_tokens, check_lengths
@@ -118,7 +119,7 @@ def model_on_gpus(
         except _DoesNotFit as refused:
             unfit.append(Unfit(gpu.name, str(refused)))
             continue
-        timed = make_step_time(step_time, model=model, gpu=gpu, tensor_parallel_size=size)
+        timed = make_step_time(step_time, model=model, gpu=gpu, parallel=Parallel(size))
         price = (prices or Prices()).of(gpu.name)
         usd_per_hour = None if price is None else price.usd_per_hour * size
         requests = (blocks - 1) // groups.blocks_of_request(context_tokens, 1)
@@ -198,7 +199,7 @@ def _shares(parts: Sequence[Part]) -> tuple[Share, ...]:
         taken = {
             "latency": sum([part.latency_s for part in some]),
             "computing": sum([part.compute_s for part in some if part.compute_s > part.memory_s]),
-            "links" if name == "all_reduce" else "reading": sum(
+            "links" if name in ("all_reduce", "exchange") else "reading": sum(
                 [part.memory_s for part in some if part.compute_s <= part.memory_s]
             ),
         }

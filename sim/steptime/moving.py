@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from continuum_sim.errors import ConfigError
-from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 
 SMALL_KERNEL_LATENCY_S: Final = 3e-6
 """Least duration of a kernel that only moves data (norm, rotary embedding, activation, KV write).
@@ -71,13 +70,17 @@ def launches_s(model: ModelSpec, attention_latency_s: float) -> float:
     )
 
 
-def moved_bytes(model: ModelSpec, size: int) -> float:
+def moved_bytes(model: ModelSpec, parallel: Parallel) -> tuple[float, float]:
     """Return the bytes that one token moves through kernels other than matrix products, attention and recurrence.
+
+    First those of its own rank's tokens; then those at the experts, of the tokens of all ranks, if these are split
+    otherwise than the rest.
 
     A norm reads and writes the stream and the residual; rotary embedding reads and writes queries and keys; the KV
     write reads and writes keys and values; an activation reads the up (and gate) projections and writes its product;
     a mixture writes each expert's output, reads them, and writes their sum.
     """
+    size = parallel.tensor_parallel_size
     moved = float(model.n_layers * model.dtype_bytes * 4 * model.norms_per_layer * model.hidden)
     for cache in model.attention:
         if cache.n_heads and not cache.index_heads:
@@ -89,35 +92,31 @@ def moved_bytes(model: ModelSpec, size: int) -> float:
             layers = cache.n_layers + len(cache.borrowers)
             moved += layers * (model.dtype_bytes * (turned + kept) + kept * model.kv_element_bytes)
     activated = 3 if model.gated_mlp else 2
+    ways, routed = parallel.expert_ways, 0.0
+    apart = ways > size or parallel.enable_expert_parallel
     for weight in (*model.linear_weights(), *model.expert_weights()):
         if weight.name.endswith("down_proj"):
             copies = weight.visited if weight.use == "expert" else weight.uses_of_each
+            if weight.use == "expert" and apart:
+                numbers = copies * activated * weight.columns / ways
+                each = 2 * weight.visited / (ways if parallel.enable_expert_parallel else 1)
+                routed += len(weight.layers) * model.dtype_bytes * (numbers + (each + 1) * weight.rows)
+                continue
             numbers = copies * activated * weight.columns / size
             if weight.use == "expert":
                 numbers += (2 * weight.visited + 1) * weight.rows
             moved += len(weight.layers) * model.dtype_bytes * numbers
-    return moved
+    return moved, routed
 
 
-def all_reduces(model: ModelSpec) -> int:
-    """Return the all-reduces of a step: after each mixer and each MLP or mixture, and after the embedding."""
-    has = _Layers.of(model)
-    return len(has.attends | has.recurs) + len(has.routes | set(has.activations)) + 1
+def all_reduces(model: ModelSpec, parallel: Parallel) -> int:
+    """Return the all-reduces of a step: after each mixer and each MLP or mixture, and after the embedding.
 
-
-def all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:
-    """Return an all-reduce's latency, and message bytes per second: a ring sends 2(n-1)/n of it over each link.
-
-    Raises
-    ------
-    ConfigError
-        If a node has fewer GPUs.
+    A mixture whose tokens are dispatched by expert parallelism over several ranks comes back whole.
     """
-    if size == 1:
-        return 0.0, float("inf")
-    if size > max(gpu.all_reduce):
-        raise ConfigError(
-            f"tensor_parallel_size is {size}: the roofline models one node of {max(gpu.all_reduce)} {gpu.name} at most"
-        )
-    latency_s, efficiency = gpu.all_reduce[min(n for n in gpu.all_reduce if n >= size)]
-    return latency_s, gpu.interconnect_bytes_per_s * efficiency * size / (2 * (size - 1))
+    if parallel.tensor_parallel_size == 1:
+        return 0
+    has = _Layers.of(model)
+    dispatched = parallel.enable_expert_parallel and parallel.data_parallel_size > 1
+    mixed = set(has.activations) - has.routes if dispatched else has.routes | set(has.activations)
+    return len(has.attends | has.recurs) + len(mixed) + 1

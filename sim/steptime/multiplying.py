@@ -6,8 +6,9 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.weights import Weight
-from continuum_sim.steptime.experts import Routing, filled_rows, routings
+from continuum_sim.steptime.experts import Routing, busiest, filled_rows, routings, tile_rows
 from continuum_sim.steptime.rates import Rates
 
 
@@ -26,22 +27,33 @@ class Experts(NamedTuple):
     """Reading one expert of each layer."""
     row_s: float
     """Multiplying one expert of each layer with one row."""
+    ways: int = 1
+    """GPUs that have some of the experts each; 1 if every GPU has a part of all."""
 
     def times_s(self, tokens: int) -> tuple[float, float]:
-        """Return the seconds of computing and of reading."""
+        """Return the seconds of computing and of reading, on the busiest GPU, for the tokens of all ranks."""
         if not tokens:
             return 0.0, 0.0
-        return filled_rows(tokens, self.routing) * self.row_s, self.routing.distinct(tokens) * self.read_s
+        if self.ways == 1:
+            return filled_rows(tokens, self.routing) * self.row_s, self.routing.distinct(tokens) * self.read_s
+        rows, touched = busiest(tokens, self.routing, self.ways)
+        return (rows + touched * (tile_rows(tokens) - 1) / 2) * self.row_s, touched * self.read_s
 
 
-def linear(model: ModelSpec, size: int, rates: Rates) -> tuple[Linear, ...]:
-    """Return the linear layers on one of `size` GPUs: one entry for each speed of products."""
+def linear(model: ModelSpec, parallel: Parallel, rates: Rates) -> tuple[Linear, ...]:
+    """Return the linear layers on one GPU: one entry for each speed of products.
+
+    Where each GPU dispatches a part of its rank's tokens, it holds shared experts whole (`disable_tp` of
+    vllm/model_executor/models/deepseek_v2.py).
+    """
+    size = parallel.tensor_parallel_size
+    whole = parallel.enable_expert_parallel and size > 1 and parallel.data_parallel_size > 1
     alike: dict[float, list[Weight]] = defaultdict(list)
     for weight in model.known_weights():
         if weight.use == "linear" or (weight.use == "vector" and weight.stored.name == "fp32" and weight.columns > 1):
             alike[rates.matmul[weight.stored.computed]].append(weight)
     return tuple(
-        Linear(_read(weights, size) / rates.stream, 2 * _multiplied(weights, size) / flops)
+        Linear(_read(weights, size, whole) / rates.stream, 2 * _multiplied(weights, size) / flops)
         for flops, weights in alike.items()
     )
 
@@ -53,8 +65,10 @@ def head(model: ModelSpec, size: int, rates: Rates) -> Linear:
     return Linear(model.head_bytes_per_rank(size) / rates.stream, 2 * (model.vocab * model.hidden / size) / flops)
 
 
-def experts(model: ModelSpec, size: int, rates: Rates, skew: float) -> tuple[Experts, ...]:
-    """Return the experts on one of `size` GPUs, each of which holds a part of every expert."""
+def experts(model: ModelSpec, parallel: Parallel, rates: Rates, skew: float) -> tuple[Experts, ...]:
+    """Return the experts on one GPU: a part of every expert, or some of them whole with expert parallelism."""
+    ways = parallel.expert_ways
+    size, ways = (1, ways) if parallel.enable_expert_parallel else (ways, 1)
     alike: dict[tuple[tuple[int, int], float], list[Weight]] = defaultdict(list)
     for weight in model.expert_weights():
         if weight.visited:
@@ -65,13 +79,15 @@ def experts(model: ModelSpec, size: int, rates: Rates, skew: float) -> tuple[Exp
             routed[pair],
             sum(weight.bytes_per_rank(size) / weight.count for weight in weights) / rates.stream,
             2 * sum(weight.params_per_rank(size) / weight.count for weight in weights) / flops,
+            ways,
         )
         for (pair, flops), weights in alike.items()
     )
 
 
-def _read(weights: list[Weight], size: int) -> float:
-    return sum(weight.bytes_per_rank(size) * weight.uses_of_each for weight in weights)
+def _read(weights: list[Weight], size: int, whole: bool) -> float:
+    sizes = [1 if whole and "shared_expert" in weight.name else size for weight in weights]
+    return sum(weight.bytes_per_rank(n) * weight.uses_of_each for weight, n in zip(weights, sizes, strict=True))
 
 
 def _multiplied(weights: list[Weight], size: int) -> float:

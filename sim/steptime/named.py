@@ -7,6 +7,7 @@ from typing import Any, Final
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.names import Registry
 from continuum_sim.steptime.kind import StepTimeKind
 from continuum_sim.steptime.model import StepTime
@@ -31,7 +32,7 @@ STEP_TIMES: Final = Registry(
 )
 
 
-def make_step_time(spec: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1) -> StepTime:
+def make_step_time(spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel = ONE_GPU) -> StepTime:
     """Make the step-time model named by `NAME` or `NAME:ARGUMENT`.
 
     Raises
@@ -41,7 +42,7 @@ def make_step_time(spec: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel
     """
     name, _, argument = spec.strip().partition(":")
     kind = STEP_TIMES.find(name.strip())
-    return kind.make(argument.strip(), model=model, gpu=gpu, tensor_parallel_size=tensor_parallel_size)
+    return kind.make(argument.strip(), model=model, gpu=gpu, parallel=parallel)
 
 
 def _kind_of(spec: str) -> StepTimeKind | None:

@@ -15,11 +15,13 @@ PartName = Literal[
     "states",
     "moved",
     "all_reduce",
+    "exchange",
     "launch",
     "host",
 ]
 """Linear layers of every token, experts, logits, attention of prompts and of decoding requests, indexers of sparse
-attention, recurrent states, what small kernels move, all-reduces, launches of kernels, and the host."""
+attention, recurrent states, what small kernels move, all-reduces, tokens on their way to experts of
+other ranks and back, launches of kernels, and the host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from continuum_sim.steptime.experts import Routing
+from continuum_sim.steptime.experts import Routing, busiest
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ExpertTable:
     rows: tuple[tuple[tuple[int, ...], tuple[float, ...]], ...]
     """For each number of tokens: experts touched, and the times with them."""
 
-    def time_s(self, tokens: int, touched: float) -> float:
+    def time_s(self, tokens: float, touched: float) -> float:
         """Return the time at a place in the table, linear along both axes, the last intervals going on beyond it."""
         if not tokens:
             return 0.0
@@ -28,16 +28,20 @@ class ExpertTable:
 class Experts:
     """All layers' experts, with the experts that tokens touch on average if routers spread them evenly."""
 
-    def __init__(self, table: ExpertTable, visited: int, count: int, layers: int) -> None:
-        self.table, self.layers = table, layers
+    def __init__(self, table: ExpertTable, visited: int, count: int, layers: int, ways: int = 1) -> None:
+        self.table, self.layers, self.ways = table, layers, ways
         self.routing = Routing(visited, count)
         self._known: dict[int, float] = {}
 
     def time_s(self, tokens: int) -> float:
-        """Return the seconds of some tokens in all layers."""
+        """Return the seconds of some tokens in all layers, on the busiest of the GPUs that share whole experts."""
         found = self._known.get(tokens)
         if found is None:
-            found = self.layers * self.table.time_s(tokens, self.routing.distinct(tokens))
+            here, touched = float(tokens), self.routing.distinct(tokens)
+            if self.ways > 1 and tokens:
+                rows, touched = busiest(tokens, self.routing, self.ways)
+                here = rows / self.routing.visited
+            found = self.layers * self.table.time_s(here, touched)
             self._known[tokens] = found
         return found
 

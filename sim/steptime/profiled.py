@@ -10,12 +10,15 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_path, read_settings
-from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.steptime.piecewise import Piece
 from continuum_sim.steptime.profile_attention import Attention
 from continuum_sim.steptime.profile_experts import Experts
 from continuum_sim.steptime.profile_tables import Curve, ProfileTables, read_profile
+from continuum_sim.steptime.ranked import AmongRanks, graph_tokens
+from continuum_sim.steptime.told import Told
 
 _ONCE = {"embedding", "final_layernorm"}
 """Kernels that run once per step; all others run in every layer."""
@@ -28,19 +31,28 @@ _SHAPE_FIELDS = {
 }
 
 
-class Profiled(PiecewiseStepTime):
+class Profiled(AmongRanks):
     """Σ measured kernels: dense ones by tokens, LM head and sampler by requests, attention by its own four axes.
 
-    Such tables do not include the host's own time: `host_overhead_s` adds a constant to every step, by default 0.
+    Such tables do not include the host's own time: `host_overhead_s` adds a constant to every step, by default 0. Nor
+    do those of one of several GPUs include what these tell one another: all-reduces after mixers, MLPs, mixtures and
+    the embedding, and the logits that all gather (`_gather_logits` of vllm/model_executor/layers/logits_processor.py)
+    come on top, over the link of `gpu` if `parallel` names none.
     """
 
     def __init__(
-        self, tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
+        self,
+        tables: ProfileTables,
+        model: ModelSpec,
+        parallel: Parallel = ONE_GPU,
+        host_overhead_s: float = 0.0,
+        *,
+        gpu: GpuSpec | None = None,
     ) -> None:
         if not (isfinite(host_overhead_s) and host_overhead_s >= 0):
             raise ConfigError(f"profiled: host_overhead_s is {host_overhead_s}, expected a finite number, zero or more")
-        _check_same_model(tables, model, tensor_parallel_size)
-        self.tables, self.model, self.tensor_parallel_size = tables, model, tensor_parallel_size
+        _check_same_model(tables, model, parallel.tensor_parallel_size)
+        self.tables, self.model, self.parallel = tables, model, parallel
         self.host_overhead_s = host_overhead_s
         repeats = {layer: 1 if layer in _ONCE else model.n_layers for layer in tables.dense}
         if "layernorm" in repeats:
@@ -48,9 +60,14 @@ class Profiled(PiecewiseStepTime):
         self._by_tokens = _Total([(curve, repeats[layer]) for layer, curve in tables.dense.items()])
         self._by_requests = _Total([(curve, 1) for curve in tables.per_sequence.values()])
         self._attention = Attention(tables.attention, model.n_layers)
-        self._experts = _experts(tables, model)
+        self._experts = _experts(tables, model, parallel)
+        if parallel.enable_dbo:
+            raise ConfigError("--enable-dbo: profiled cannot tell what two halves of a step take: use roofline")
+        self._told = Told(model, parallel, gpu)
+        self.ranks = parallel.data_parallel_size if self._experts is not None else 1
+        self.graph_tokens = graph_tokens(gpu)
 
-    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int, *, halved: bool = False) -> Sequence[Piece]:
         """Cut where a context passes a node of the attention table; between cuts, at most quadratic."""
         requests = batch.prefill_requests + batch.decode_requests
         fixed_s = (
@@ -59,7 +76,9 @@ class Profiled(PiecewiseStepTime):
             + self._by_requests(requests)
         )
         if self._experts is not None:
-            fixed_s += self._experts.time_s(batch.prefill_tokens + batch.decode_requests)
+            fixed_s += self._experts.time_s(all_tokens)
+        if self._told.anything:
+            fixed_s += self._told.seconds(batch.prefill_tokens + batch.decode_requests, requests, all_tokens)
         return [(n, fixed_s + a, b, c) for n, a, b, c in self._attention.pieces(batch, n_steps)]
 
     def describe(self) -> dict[str, Any]:
@@ -68,8 +87,9 @@ class Profiled(PiecewiseStepTime):
         return {
             "kind": "profiled",
             "model": self.model.name,
-            "tensor_parallel_size": self.tensor_parallel_size,
+            **self.parallel.describe(),
             "host_overhead_s": self.host_overhead_s,
+            **self._told.describe(),
             "provenance": {
                 "folder": str(self.tables.folder),
                 **{key: self.tables.meta[key] for key in said if key in self.tables.meta},
@@ -78,7 +98,12 @@ class Profiled(PiecewiseStepTime):
 
 
 def load_profiled(
-    folder: Path, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
+    folder: Path,
+    model: ModelSpec,
+    parallel: Parallel = ONE_GPU,
+    host_overhead_s: float = 0.0,
+    *,
+    gpu: GpuSpec | None = None,
 ) -> Profiled:
     """Read a folder of kernel times: `dense.csv`, `per_sequence.csv`, `attention.csv`, `moe.csv` of a mixture, and
     optionally `meta.yaml`.
@@ -88,11 +113,11 @@ def load_profiled(
     ConfigError
         Naming the file, line and field, or if the folder profiles another model or parallel size.
     """
-    return Profiled(read_profile(folder), model, tensor_parallel_size, host_overhead_s)
+    return Profiled(read_profile(folder), model, parallel, host_overhead_s, gpu=gpu)
 
 
-def _experts(tables: ProfileTables, model: ModelSpec) -> Experts | None:
-    """Return the experts of a mixture, all of whose layers must be alike."""
+def _experts(tables: ProfileTables, model: ModelSpec, parallel: Parallel) -> Experts | None:
+    """Return the experts of a mixture, all of whose layers must be alike, and whole if GPUs share them."""
     found = model.expert_weights()
     if tables.experts is None and not found:
         return None
@@ -112,7 +137,15 @@ def _experts(tables: ProfileTables, model: ModelSpec) -> Experts | None:
             f"{path}: is one table for all layers, but not all {model.n_layers} layers of {model.name} have the same "
             "experts: give step times measured on an engine, --step-time fitted:FILE"
         )
-    return Experts(tables.experts, visited, count, model.n_layers)
+    if parallel.tensor_parallel_size > 1 and parallel.enable_expert_parallel:
+        raise ConfigError(f"{path}: times parts of experts, but with --enable-expert-parallel each is on one GPU")
+    if parallel.data_parallel_size > 1 and not parallel.enable_expert_parallel:
+        raise ConfigError(
+            f"{path}: times whole experts, but {parallel.data_parallel_size} data-parallel ranks have a part of each: "
+            "give --enable-expert-parallel"
+        )
+    ways = parallel.expert_ways if parallel.enable_expert_parallel else 1
+    return Experts(tables.experts, visited, count, model.n_layers, ways)
 
 
 class _Total:
@@ -155,13 +188,13 @@ def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_s
         )
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Profiled:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> Profiled:
     # `DIR` or `DIR,host_overhead_s=0.0003`; a comma inside the folder's name does not begin a setting.
     folder, comma, rest = argument.rpartition(",")
     if not comma or "=" not in rest:
         folder, rest = argument, ""
     settings = read_settings(rest, ("host_overhead_s",), "profiled")
-    return load_profiled(read_path(folder, "profiled", "DIR"), model, tensor_parallel_size, **settings)
+    return load_profiled(read_path(folder, "profiled", "DIR"), model, parallel, gpu=gpu, **settings)
 
 
 STEP_TIME = StepTimeKind("profiled", _make, one_gpu=True, kv_dtypes=False)

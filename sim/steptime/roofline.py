@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.steptime.attending import Attending, attending
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.exchange import NO_EXCHANGE
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S as SMALL_KERNEL_LATENCY_S
-from continuum_sim.steptime.moving import all_reduce, all_reduces, launches_s, moved_bytes
+from continuum_sim.steptime.moving import launches_s, moved_bytes
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
-from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.steptime.piecewise import Piece
+from continuum_sim.steptime.ranked import AmongRanks, at_least, graph_tokens
 from continuum_sim.steptime.rates import Rates
 from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed
+from continuum_sim.steptime.told import Told
+
+HALVED_TOKENS: Final = {False: 32, True: 512}
+"""Whether a step has prompts -> the fewest tokens of each rank that two halves are made of (vLLM's
+`dbo_decode_token_threshold` and `dbo_prefill_token_threshold`)."""
 
 _SHARES = (
     *("matmul_efficiency", "weight_bandwidth_efficiency"),
@@ -51,8 +59,8 @@ class Settings:
             raise ConfigError(f"roofline: {name} is {value}, expected {least}")
 
 
-class Roofline(PiecewiseStepTime):
-    """One forward pass on `tensor_parallel_size` GPUs; no term is fitted to the simulated engine.
+class Roofline(AmongRanks):
+    """One forward pass on the GPUs of a split; no term is fitted to the simulated engine.
 
     A step takes the sum, over the kinds of work, of the slower of computing and reading memory:
 
@@ -72,22 +80,26 @@ class Roofline(PiecewiseStepTime):
     """
 
     def __init__(
-        self, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1, settings: Settings | None = None
+        self, model: ModelSpec, gpu: GpuSpec, parallel: Parallel = ONE_GPU, settings: Settings | None = None
     ) -> None:
-        self.model, self.gpu, self.tensor_parallel_size = model, gpu, tensor_parallel_size
+        self.model, self.gpu, self.parallel = model, gpu, parallel
         self.settings = settings = settings or Settings()
         check_timed(model, "roofline")
-        size = tensor_parallel_size
-        latency_s, ring_bytes_per_s = all_reduce(gpu, size)
+        size = parallel.tensor_parallel_size
+        self.told = told = Told(model, parallel, gpu)
+        self.graph_tokens = graph_tokens(gpu)
+        latency_s, ring_bytes_per_s = told.reduce
         rates = Rates.of(gpu, asdict(settings))
         self._attention = attending(model, size, rates)
-        self._linear = linear(model, size, rates)
+        self._linear = linear(model, parallel, rates)
         self._layers_read_s, self._layers_token_s = self._linear[0]
         self._head_read_s, self._head_row_s = head(model, size, rates)
-        self._experts = experts(model, size, rates, settings.expert_skew)
+        self._experts = experts(model, parallel, rates, settings.expert_skew)
         self._states = recurring(model, size, rates)
-        self._move_token_s = moved_bytes(model, size) / rates.stream
-        self._reduces = all_reduces(model) if size > 1 else 0
+        moved, routed = moved_bytes(model, parallel)
+        self._move_token_s, self._route_token_s = moved / rates.stream, routed / rates.stream
+        self.ranks = parallel.data_parallel_size if self._experts else 1
+        self._exchange, self._reduces = told.exchange, told.reduces
         self._reduce_latency_s = self._reduces * latency_s
         self._reduce_token_s = self._reduces * model.hidden * model.dtype_bytes / ring_bytes_per_s
         self._launch_s = launches_s(model, gpu.attention_latency_s)
@@ -95,12 +107,29 @@ class Roofline(PiecewiseStepTime):
         self._windowed = any(part.window for part in self._attention)
         self._decode_s = sum(part.n_layers * part.decode_s for part in self._attention)
         self._routed_s: dict[int, float] = {}
+        self._apart = bool(routed) or self._exchange != NO_EXCHANGE
         self._token_s = self._move_token_s + self._reduce_token_s
         self._has_others = len(self._linear) > 1 or bool(self._experts) or bool(self._states)
 
-    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+    def halves(self, batches: Sequence[StepBatch]) -> bool:
+        """Return whether ranks with such batches run each step as two halves: all must have enough tokens."""
+        if not self.parallel.enable_dbo or self._exchange == NO_EXCHANGE:
+            return False
+        return all(
+            batch.prefill_tokens + batch.decode_requests >= HALVED_TOKENS[batch.prefill_tokens > 0] for batch in batches
+        )
+
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int, *, halved: bool = False) -> Sequence[Piece]:
         """Cut where another roof, or a sliding window, takes effect; between cuts a step's time is affine."""
-        fixed_s = self._batch_s(batch)
+        if not halved:
+            return self._pieces(batch, n_steps, self._batch_s(batch, all_tokens))
+        # While one half computes, the other exchanges: the longer of both, and weights are read twice.
+        half = StepBatch(*(-(-count // 2) for count in batch))
+        latency_s, token_s = self._exchange
+        half_s = self._batch_s(half, -(-all_tokens // 2)) - latency_s - token_s * -(-all_tokens // 2)
+        return at_least(self._pieces(batch, n_steps, 2 * half_s), 2 * latency_s + token_s * all_tokens)
+
+    def _pieces(self, batch: StepBatch, n_steps: int, fixed_s: float) -> Sequence[Piece]:
         if not self._windowed and not batch.prefill_tokens:
             first_s = fixed_s + self._decode_s * batch.decode_context_tokens
             return ((n_steps, first_s, self._decode_s * batch.decode_requests, 0.0),)
@@ -120,7 +149,10 @@ class Roofline(PiecewiseStepTime):
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         found = [Part("linear", token_s * tokens, read_s) for read_s, token_s in self._linear]
-        found += [Part("experts", *some.times_s(tokens)) for some in self._experts]
+        everyone = self.ranks * tokens
+        found += [Part("experts", *some.times_s(everyone)) for some in self._experts]
+        if self._exchange != NO_EXCHANGE:
+            found.append(Part("exchange", 0.0, self._exchange.token_s * everyone, self._exchange.latency_s))
         found.append(Part("lm_head", self._head_row_s * rows, self._head_read_s))
         for part in self._attention:
             if chunk:
@@ -133,7 +165,7 @@ class Roofline(PiecewiseStepTime):
                 found.append(Part(name, n * part.decode_pair_s, n * part.decode_kv_s))
         for row_s, token_s, scanned_s, kept_s in self._states:
             found.append(Part("states", scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk))
-        found.append(Part("moved", 0.0, self._move_token_s * tokens))
+        found.append(Part("moved", 0.0, self._move_token_s * tokens + self._route_token_s * everyone))
         if self._reduces:
             found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, self._reduce_latency_s))
         found.append(Part("launch", 0.0, 0.0, self._launch_s))
@@ -152,12 +184,13 @@ class Roofline(PiecewiseStepTime):
             "kind": "roofline",
             "model": self.model.name,
             "gpu": self.gpu.name,
-            "tensor_parallel_size": self.tensor_parallel_size,
+            **self.parallel.describe(),
             **used,
+            **self.told.describe(),
             "provenance": {"model": self.model.source, "gpu": self.gpu.source, "measured": self.gpu.measured},
         }
 
-    def _batch_s(self, batch: StepBatch) -> float:
+    def _batch_s(self, batch: StepBatch, all_tokens: int) -> float:
         """Return everything but attention, which does not change during a run."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
@@ -168,18 +201,21 @@ class Roofline(PiecewiseStepTime):
             + (head_s if head_s > self._head_read_s else self._head_read_s)
             + self._token_s * tokens
         )
-        return seconds + self._others_s(batch) if self._has_others else seconds
+        return seconds + self._others_s(batch, all_tokens) if self._has_others else seconds
 
-    def _others_s(self, batch: StepBatch) -> float:
-        """Return linear layers of further types, experts and recurrent layers."""
+    def _others_s(self, batch: StepBatch, all_tokens: int) -> float:
+        """Return linear layers of further types, experts with the exchange of tokens, and recurrent layers."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         seconds = sum([max(token_s * tokens, read_s) for read_s, token_s in self._linear[1:]])
         if self._experts:
-            routed_s = self._routed_s.get(tokens)
+            routed_s = self._routed_s.get(all_tokens)
             if routed_s is None:
-                routed_s = sum([max(some.times_s(tokens)) for some in self._experts])
-                self._routed_s[tokens] = routed_s
+                routed_s = sum([max(some.times_s(all_tokens)) for some in self._experts])
+                if self._apart:
+                    latency_s, token_s = self._exchange
+                    routed_s += latency_s + (token_s + self._route_token_s) * all_tokens
+                self._routed_s[all_tokens] = routed_s
             seconds += routed_s
         for row_s, token_s, scanned_s, kept_s in self._states:
             seconds += max(scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk)
@@ -265,9 +301,9 @@ def _crossing(one: tuple[float, float], other: tuple[float, float]) -> Iterator[
         yield (other[0] - one[0]) / (one[1] - other[1])
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Roofline:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> Roofline:
     known = tuple(item.name for item in fields(Settings))
-    return Roofline(model, gpu, tensor_parallel_size, Settings(**read_settings(argument, known, "roofline")))
+    return Roofline(model, gpu, parallel, Settings(**read_settings(argument, known, "roofline")))
 
 
 STEP_TIME = StepTimeKind("roofline", _make)

@@ -101,14 +101,14 @@ class Lookup:
         return None if arrivals is None else arrivals_spec(arrivals)
 
     def _step_time(self, config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> Any:
-        spec, size = config.step_time, config.tensor_parallel_size
+        spec, parallel = config.step_time, config.parallel
         if not isinstance(spec, str):
             return spec.describe()
 
         def describe() -> Any:
-            return make_step_time(spec, model=model, gpu=gpu, tensor_parallel_size=size).describe()
+            return make_step_time(spec, model=model, gpu=gpu, parallel=parallel).describe()
 
-        return self._once(("step_time", spec, model.name, gpu.name, size), describe)
+        return self._once(("step_time", spec, model.name, gpu.name, parallel), describe)
 
     def _found(self, find: Callable[[str], T], name: str) -> T:
         return self._once((find.__name__, name), lambda: find(name))

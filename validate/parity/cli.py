@@ -81,7 +81,7 @@ def parity(
     chosen = parse_policy(policy)
     plugin = _plugin_class(chosen.oracle) if chosen.name != "lru" else None
     model = find_model("llama-3.1-8b")
-    times = make_step_time(step_time, model=model, gpu=find_gpu("a100-80"), tensor_parallel_size=1)
+    times = make_step_time(step_time, model=model, gpu=find_gpu("a100-80"))
     total = ParityReport()
     if trace:
         config = EngineConfig(

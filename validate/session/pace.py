@@ -17,6 +17,7 @@ from typing import Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import make_step_time
@@ -55,7 +56,7 @@ class Pace:
             self.step_time,
             model=find_model(self.model),
             gpu=find_gpu(self.gpu),
-            tensor_parallel_size=self.tensor_parallel_size,
+            parallel=Parallel(self.tensor_parallel_size),
         )
 
 

@@ -22,6 +22,7 @@ _WORK: Final = {
     "states": "states",
     "moved": "small kernels",
     "all_reduce": "all-reduce",
+    "exchange": "exchange of tokens",
     "launch": "launches",
     "host": "host",
 }
@@ -45,13 +46,14 @@ def hardware_view(
 
 def _gpus(cards: Sequence[GpuSpec]) -> Table:
     from continuum_sim.hardware.gpus import GIB
+    from continuum_sim.hardware.links import find_link
     from continuum_sim.steptime.aiconfigurator import SYSTEMS
 
     columns = [name("--gpu"), words("interconnect"), words("aiconfigurator")]
     rows = [
         [
             card.name,
-            card.interconnect,
+            find_link(card.link).label,
             SYSTEMS.get(card.name, "–"),
             f"{card.memory_bytes / GIB:.1f}",
             f"{card.memory_bandwidth_bytes_per_s / 1e12:.2f}",

@@ -21,7 +21,7 @@ def test_every_flag_is_explained() -> None:
     own = ["--scenario", "--seed", "--seeds", "--policy", "--policies", "--baseline", "--jobs"]
     own += ["--out", "--force", "--decisions", "--json", "--debug", "--from", "--set"]
     shared = [flag for item in run_settings().values() for flag in item.listed]
-    assert set(own + shared) <= set(re.findall(r"--[a-z-]+", page))
+    assert set(own + shared) <= set(re.findall(r"--[a-z0-9-]+", page))
 
 
 def test_every_key_and_column_is_explained() -> None:

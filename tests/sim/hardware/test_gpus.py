@@ -8,6 +8,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, find_gpu, gpus
 from continuum_sim.hardware.catalogue import fold
 from continuum_sim.hardware.gpus import GIB
+from continuum_sim.hardware.links import link_of
 from continuum_sim.hardware.prices import listed_prices
 
 HOPPER = ["H100", "H100-PCIe", "H100-NVL", "GH200", "H20", "H200"]
@@ -68,11 +69,11 @@ def test_every_entry_is_plausible_and_sourced(gpu: GpuSpec) -> None:
         gpu.weight_bandwidth_efficiency,
         gpu.prefill_attention_efficiency,
         gpu.decode_attention_efficiency,
-        *(share for _, share in gpu.all_reduce.values()),
+        *(share for _, share in link_of(gpu).all_reduce.values()),
     ]
     assert all(0 < share <= 1 for share in shares)
-    assert all(1e-6 < latency_s < 1e-4 for latency_s, _ in gpu.all_reduce.values())
-    assert set(gpu.all_reduce) == {2, 4, 8}
+    assert all(1e-6 < latency_s < 1e-4 for latency_s, _ in link_of(gpu).all_reduce.values())
+    assert {2, 4, 8} <= set(link_of(gpu).all_reduce)
     # FLOP a byte at the ridge: 37 (H20) to 500; a sparse figure by mistake would double it.
     assert (35 if gpu.name == "H20" else 100) < gpu.bf16_dense_flops / gpu.memory_bandwidth_bytes_per_s < 450
     assert len(gpu.source) > 40

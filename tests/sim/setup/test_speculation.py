@@ -12,6 +12,7 @@ from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_gpu, find_model, kv_blocks
 from continuum_sim.hardware.drafters import layer_of
+from continuum_sim.hardware.parallel import ONE_GPU
 from continuum_sim.setup.resolve import resolve
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.setup.speculation import parse_speculation, vllms_speculation
@@ -135,7 +136,7 @@ def test_a_drafter_takes_memory_and_time() -> None:
     asked = parse_speculation(EAGLE)
     assert asked is not None
     target = make_step_time("roofline", model=model, gpu=gpu)
-    times = asked.timed(target, model, gpu, 1)
+    times = asked.timed(target, model, gpu, ONE_GPU)
     batch = StepBatch(0, 0, 0, 0, 4 * 16, 16 * 4000)
     extra = times.step_s(batch) / target.step_s(batch) - 1
     assert 0.1 < extra < 0.4, "three passes of a layer and the LM head beside 32 layers"
@@ -145,7 +146,7 @@ def test_a_drafter_takes_memory_and_time() -> None:
         assert times.steps_to_reach(batch, 49, end_s * (1 + 1e-9)) == min(steps + 1, 49)
     free = parse_speculation(EAGLE + ",draft_s=0")
     assert free is not None
-    assert free.timed(target, model, gpu, 1).run_s(batch, 7) == target.run_s(batch, 7)
+    assert free.timed(target, model, gpu, ONE_GPU).run_s(batch, 7) == target.run_s(batch, 7)
 
 
 def test_a_run_says_what_was_accepted() -> None:

@@ -14,10 +14,11 @@ import pytest
 import continuum_sim as cs
 from continuum_sim.cli import main
 from continuum_sim.hardware import find_gpu, find_model, kv_blocks
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Roofline, StepBatch, aiconfigurator, make_step_time
 from continuum_sim.steptime.aiconfigurator import HOST_OVERHEAD_S, SYSTEMS, estimate_kv_blocks, load_aiconfigurator
 from continuum_sim.steptime.aiconfigurator_models import hf_config
-from continuum_sim.steptime.gridded import Gridded
+from continuum_sim.steptime.gridded import TOKENS, Gridded
 from support.configurations import FOLDER, configured
 
 LLAMA, H100 = find_model("llama-3.1-8b"), find_gpu("h100")
@@ -175,7 +176,7 @@ def test_an_unknown_gpu_or_model_is_one_line() -> None:
     with pytest.raises(cs.ConfigError, match="host_overhead_s is -1"):
         make_step_time("aiconfigurator:host_overhead_s=-1", model=LLAMA, gpu=H100)
     with pytest.raises(cs.ConfigError, match="aiconfigurator refuses Llama-3.1-8B on 64 x H100"):
-        load_aiconfigurator(LLAMA, H100, 64)
+        load_aiconfigurator(LLAMA, H100, Parallel(64))
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,3 +233,48 @@ def test_a_mixture_is_timed_by_its_own_kernels() -> None:
     step_time = load_aiconfigurator(model, h200)
     batch = StepBatch(0, 0, 0, 0, 64, 64 * 4096)
     assert step_time.step_s(batch) == pytest.approx(Roofline(model, h200).step_s(batch), rel=0.25)
+
+
+@needs_package
+def test_other_links_replace_the_packages_all_reduces() -> None:
+    """Llama-3.1-8B on two H100: 65 all-reduces of a step's tokens."""
+    batch = StepBatch(0, 0, 0, 0, 64, 64 * 2000)
+    own = load_aiconfigurator(LLAMA, H100, Parallel(2))
+    nothing = load_aiconfigurator(LLAMA, H100, Parallel(2, link="latency_us=0,bandwidth_gbps=1e9"))
+    slow = load_aiconfigurator(LLAMA, H100, Parallel(2, link="latency_us=10,bandwidth_gbps=10"))
+    added_s = 65 * (10e-6 + 64 * 4096 * 2 / 10e9)
+    assert slow.step_s(batch) - nothing.step_s(batch) == pytest.approx(added_s, rel=1e-6)
+    table = nothing.tables.all_reduce_s
+    assert own.step_s(batch) - nothing.step_s(batch) == pytest.approx(table[TOKENS.index(64)], rel=1e-3)
+    # As measured by the package with vLLM's kernel on the same link.
+    as_here = load_aiconfigurator(LLAMA, H100, Parallel(2, link="nvlink4"))
+    assert as_here.step_s(batch) == pytest.approx(own.step_s(batch), rel=0.02)
+    assert as_here.describe()["communication"]["link"] == "nvlink4"
+    for refused in (
+        Parallel(2, data_parallel_size=2, link="nvlink4"),
+        Parallel(2, node_link="ib-ndr"),
+    ):
+        with pytest.raises(cs.ConfigError, match=r"aiconfigurator's times hold its own exchange of tokens"):
+            load_aiconfigurator(LLAMA, H100, refused)
+    with pytest.raises(cs.ConfigError, match="deepep_low_latency: aiconfigurator has its own; leave it out"):
+        load_aiconfigurator(LLAMA, H100, Parallel(all2all_backend="deepep_low_latency"))
+
+
+@needs_package
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"tensor_parallel_size": 4, "enable_expert_parallel": True},
+        {"data_parallel_size": 4, "enable_expert_parallel": True},
+        {"data_parallel_size": 4},
+        {"tensor_parallel_size": 2, "data_parallel_size": 2, "enable_expert_parallel": True},
+    ],
+)
+def test_mixtures_on_ranks_take_about_as_long_as_by_the_roofline(split: dict[str, Any]) -> None:
+    """Independent of it: the package has its own all-gathers, and experts of uneven popularity."""
+    model, parallel = configured("qwen3-30b-a3b"), Parallel(**split)
+    package, roofline = load_aiconfigurator(model, H100, parallel), Roofline(model, H100, parallel)
+    batch = StepBatch(0, 0, 0, 0, 64, 64 * 2000)
+    print(split, roofline.step_s(batch) / package.step_s(batch))
+    assert roofline.step_s(batch) / package.step_s(batch) == pytest.approx(0.9, abs=0.1)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import (
     Fitted,
     PiecewiseStepTime,
@@ -87,10 +88,12 @@ def models() -> dict[str, StepTime]:
     made: dict[str, StepTime] = {
         "fitted": Fitted(2e-3, 4e-5, 3e-8, 2e-9),
         "roofline": Roofline(llama, find_gpu("h100")),
-        "roofline tp": Roofline(find_model("llama-3.1-70b"), find_gpu("a100-80"), 4),
-        "roofline window": Roofline(gemma, find_gpu("rtx-4090"), 2),
+        "roofline tp": Roofline(find_model("llama-3.1-70b"), find_gpu("a100-80"), Parallel(4)),
+        "roofline window": Roofline(gemma, find_gpu("rtx-4090"), Parallel(2)),
         **{
-            f"roofline {name}": Roofline(configured(name), replace(find_gpu("h200"), fp8_dense_flops=1.979e15), size)
+            f"roofline {name}": Roofline(
+                configured(name), replace(find_gpu("h200"), fp8_dense_flops=1.979e15), Parallel(size)
+            )
             for name, size in LAYERS.items()
         },
         "gridded": Gridded(sample(roughly), 3e-4, {"kind": "gridded"}),

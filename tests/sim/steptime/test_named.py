@@ -7,6 +7,7 @@ import pytest
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import STEP_TIMES, Fitted, Roofline, StepBatch, StepTime, make_step_time, named
 
 BATCH = StepBatch(0, 0, 0, 0, 4, 4000)
@@ -21,7 +22,7 @@ COEFFICIENTS = {
 
 
 def make(text: str) -> StepTime:
-    return make_step_time(text, model=find_model("llama-3.1-8b"), gpu=find_gpu("h100"), tensor_parallel_size=2)
+    return make_step_time(text, model=find_model("llama-3.1-8b"), gpu=find_gpu("h100"), parallel=Parallel(2))
 
 
 def test_the_models_of_this_package_are_known() -> None:
@@ -31,7 +32,7 @@ def test_the_models_of_this_package_are_known() -> None:
 def test_roofline_takes_model_gpu_and_parallel_size() -> None:
     made = make("roofline")
     assert isinstance(made, Roofline)
-    assert made.step_s(BATCH) == Roofline(find_model("llama-3.1-8b"), find_gpu("h100"), 2).step_s(BATCH)
+    assert made.step_s(BATCH) == Roofline(find_model("llama-3.1-8b"), find_gpu("h100"), Parallel(2)).step_s(BATCH)
 
 
 def test_roofline_takes_settings() -> None:
@@ -76,8 +77,8 @@ def test_what_cannot_be_made_is_refused_in_one_line(text: str, expected: str) ->
 
 
 def test_other_packages_register_models_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    def constant(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
-        return Fitted(float(argument) * tensor_parallel_size, 0.0, 0.0, 0.0)
+    def constant(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
+        return Fitted(float(argument) * parallel.tensor_parallel_size, 0.0, 0.0, 0.0)
 
     monkeypatch.setitem(STEP_TIMES.load(), "constant", named._adopt("constant", constant))
     assert make("constant:0.5").step_s(BATCH) == 1.0

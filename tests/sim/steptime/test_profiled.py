@@ -9,7 +9,8 @@ from statistics import mean
 import pytest
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import find_model
+from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Profiled, StepBatch, grown
 from continuum_sim.steptime.profiled import load_profiled
 
@@ -17,6 +18,7 @@ RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
 recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded GPU run is not on this machine")
 
 LLAMA = find_model("llama-3.1-8b")
+CARD = find_gpu("rtx-4090")
 LAYERS = 32
 CHUNKS, CONTEXTS = (16, 64, 256), (0, 64, 256, 1024)
 REQUESTS, KV = (1, 4, 16), (16, 128, 1024)
@@ -202,11 +204,11 @@ def test_tables_without_mixed_batches_are_refused(tmp_path: Path) -> None:
 
 def test_the_profile_of_another_model_or_parallel_size_is_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, meta="gpu: Toy\ntp_degrees: [1, 2]\nhf_overrides:\n  intermediate_size: 14336\n")
-    assert load_profiled(tmp_path, LLAMA, 2).describe()["provenance"]["gpu"] == "Toy"
+    assert load_profiled(tmp_path, LLAMA, Parallel(2), gpu=CARD).describe()["provenance"]["gpu"] == "Toy"
     with pytest.raises(ConfigError, match="intermediate_size 14336, but Qwen3-8B has 12288"):
         load_profiled(tmp_path, find_model("qwen3-8b"))
     with pytest.raises(ConfigError, match="profiled with tensor parallel size 1, 2, not 4"):
-        load_profiled(tmp_path, LLAMA, 4)
+        load_profiled(tmp_path, LLAMA, Parallel(4), gpu=CARD)
 
 
 @recorded

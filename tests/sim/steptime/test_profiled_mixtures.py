@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import find_model
-from continuum_sim.steptime import Profiled, StepBatch
+from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.hardware.links import find_link
+from continuum_sim.hardware.parallel import Parallel
+from continuum_sim.steptime import NO_WORK, Profiled, StepBatch, grown
+from continuum_sim.steptime.experts import Routing
 from continuum_sim.steptime.profile_experts import Experts, ExpertTable
 from continuum_sim.steptime.profile_grids import completed
 from continuum_sim.steptime.profiled import load_profiled
 from support.configurations import configured
 
 PROFILES = Path(__file__).parents[4] / "shared/gpu-profiles/rtx-pro-6000"
+CARD = find_gpu("rtx-pro-6000")
 QWEN = PROFILES / "Qwen3-30B-A3B-Instruct-2507"
 profiles = pytest.mark.skipif(not PROFILES.is_dir(), reason="the profiles of a GPU are not on this machine")
 
@@ -119,7 +123,7 @@ def test_qwen3_30b_a3b_is_the_sum_of_its_tables(prompts: int, chunk: int, cached
 @profiles
 def test_tables_of_a_mixture_and_of_a_dense_model_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"qwen3-30b-a3b is a mixture .*no .*tp2/moe\.csv; give a profile with one"):
-        load_profiled(QWEN / "tp2", configured("qwen3-30b-a3b"), 2)
+        load_profiled(QWEN / "tp2", configured("qwen3-30b-a3b"), Parallel(2), gpu=CARD)
     with pytest.raises(ConfigError, match=r"moe\.csv: has times of experts, but Qwen3-8B has none"):
         load_profiled(QWEN / "tp1", find_model("qwen3-8b"))
     with pytest.raises(ConfigError, match="its attention is that of keys and values, and deepseek-v3"):
@@ -130,10 +134,63 @@ def test_tables_of_a_mixture_and_of_a_dense_model_are_told_apart(tmp_path: Path)
 @pytest.mark.parametrize("name", ["Llama-3.1-8B", "Qwen3-32B"])
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_dense_models_on_overlapping_grids_load(name: str, size: int) -> None:
-    model = load_profiled(PROFILES / name / f"tp{size}", find_model(name.lower()), size)
+    model = load_profiled(PROFILES / name / f"tp{size}", find_model(name.lower()), Parallel(size), gpu=CARD)
     assert (
         0.003 / size < model.step_s(StepBatch(0, 0, 0, 0, 1, 16)) < model.step_s(StepBatch(0, 0, 0, 0, 64, 64 * 2048))
     )
+
+
+@profiles
+@pytest.mark.parametrize("link", [None, "pcie5:no-p2p", "latency_us=0,bandwidth_gbps=1e9"])
+@pytest.mark.parametrize(
+    ("prompts", "chunk", "cached", "decodes", "kv"), [(0, 0, 0, 32, 4096), (1, 2048, 0, 0, 0), (1, 512, 0, 0, 0)]
+)
+def test_two_gpus_are_the_sum_of_their_tables_and_of_what_they_tell_each_other(
+    link: str | None, prompts: int, chunk: int, cached: int, decodes: int, kv: int
+) -> None:
+    """Llama-3.1-8B: the embedding's all-reduce and two of each layer, and the logits gathered, by hand."""
+    model = load_profiled(PROFILES / "Llama-3.1-8B/tp2", find_model("llama-3.1-8b"), Parallel(2, link=link), gpu=CARD)
+    batch = StepBatch(prompts, chunk, cached, chunk * cached + chunk * (chunk + 1) // 2, decodes, decodes * kv)
+    tokens, rows_of_logits, us = chunk + decodes, prompts + decodes, 0.0
+    for row in rows(PROFILES / "Llama-3.1-8B/tp2/dense.csv"):
+        if int(row["tokens"]) == tokens:
+            once = row["layer"] in ("embedding", "final_layernorm")
+            us += float(row["time_us"]) * (1 if once else 64 if row["layer"] == "layernorm" else 32)
+    for row in rows(PROFILES / "Llama-3.1-8B/tp2/per_sequence.csv"):
+        us += float(row["time_us"]) if int(row["sequences"]) == rows_of_logits else 0.0
+    asked = (chunk, cached, decodes, kv)
+    for row in rows(PROFILES / "Llama-3.1-8B/tp2/attention.csv"):
+        if tuple(int(row[name]) for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")) == asked:
+            us += 32 * float(row["time_us"])
+    told = find_link(link or "pcie5")
+    reduce_s, reduced = told.reached("all_reduce", 2)
+    gather_s, gathered = told.reached("all_gather", 2)
+    # A ring of two sends a message once to reduce it, and half of it to gather it.
+    talk_s = 65 * (reduce_s + tokens * 4096 * 2 / (told.bytes_per_s * reduced))
+    talk_s += gather_s + rows_of_logits * 128256 * 2 / 2 / (told.bytes_per_s * gathered)
+    assert model.step_s(batch) == pytest.approx(us * 1e-6 + talk_s, rel=1e-9)
+    assert (talk_s > 0.05 * us * 1e-6) == (link != "latency_us=0,bandwidth_gbps=1e9")
+
+
+@profiles
+def test_whole_experts_are_timed_on_ranks_that_share_them() -> None:
+    spread = Parallel(data_parallel_size=4, enable_expert_parallel=True)
+    model = load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), spread, gpu=CARD)
+    batch = StepBatch(0, 0, 0, 0, 64, 64 * 2048)
+    # 256 tokens of all ranks at a quarter of the experts take less than at all of them, and more than a quarter.
+    assert model.step_s(batch) > qwen().step_s(batch) - 0.9 * 48 * qwen_experts_s(64)
+    assert model.together_s([batch, NO_WORK, NO_WORK, NO_WORK]) == pytest.approx(model.step_s(batch), rel=1e-12)
+    assert model.together_s([grown(batch, 1000), batch, batch, batch]) > model.step_s(batch)
+    with pytest.raises(ConfigError, match="times whole experts, but 4 data-parallel ranks have a part of each"):
+        load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), Parallel(data_parallel_size=4), gpu=CARD)
+    with pytest.raises(ConfigError, match="4 GPUs tell one another what they computed: give the gpu"):
+        load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), spread)
+
+
+def qwen_experts_s(tokens: int) -> float:
+    experts = qwen().tables.experts
+    assert experts is not None
+    return experts.time_s(tokens, Routing(8, 128).distinct(tokens))
 
 
 @profiles

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, dense_model, find_gpu, find_model, gpus
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Roofline, StepBatch, grown
 from continuum_sim.steptime.roofline import SMALL_KERNEL_LATENCY_S, Settings
 from support.toy_gpu import GPU, MODEL, SHAPES
@@ -67,7 +68,7 @@ def test_tensor_parallelism_divides_the_work_and_adds_all_reduces() -> None:
     # Two a layer and one after the embedding; a ring of two sends a whole message over each link, at half its rate.
     reduces = 5 * (1e-5 + 8 * 64 * 2 / (1e8 * 0.5))
     expected = SMALL_KERNELS + one / 2 + moved + reduces
-    assert Roofline(MODEL, GPU, 2).step_s(batch) == pytest.approx(expected, rel=1e-12)
+    assert Roofline(MODEL, GPU, Parallel(2)).step_s(batch) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_window_caps_what_decoding_attends_to() -> None:
@@ -155,13 +156,16 @@ def test_host_overhead_is_added_to_every_step() -> None:
 
 def test_parallel_sizes_the_model_or_the_node_cannot_have_are_refused() -> None:
     with pytest.raises(ConfigError, match="tensor_parallel_size is 3, which toy's 4 query and 2 KV heads"):
-        Roofline(MODEL, GPU, 3)
-    with pytest.raises(ConfigError, match="models one node of 8 H100 at most"):
-        Roofline(find_model("llama-3.1-70b"), find_gpu("h100"), 16)
+        Roofline(MODEL, GPU, Parallel(3))
+    refused = r"16 GPUs have to be connected, and a node has 8 H100 at most \(nvlink4\): give --nodes"
+    with pytest.raises(ConfigError, match=refused):
+        Roofline(find_model("llama-3.1-70b"), find_gpu("h100"), Parallel(16))
 
 
 def test_the_description_states_every_number_in_use() -> None:
-    said = Roofline(find_model("llama-3.1-8b"), find_gpu("h100"), 2, Settings(matmul_efficiency=0.5)).describe()
+    said = Roofline(
+        find_model("llama-3.1-8b"), find_gpu("h100"), Parallel(2), Settings(matmul_efficiency=0.5)
+    ).describe()
     assert (said["matmul_efficiency"], said["weight_bandwidth_efficiency"], said["tensor_parallel_size"]) == (
         0.5,
         0.8,

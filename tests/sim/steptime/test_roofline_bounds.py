@@ -9,6 +9,7 @@ import pytest
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import ModelSpec, find_gpu
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Roofline, StepBatch
 from continuum_sim.steptime.batch import prefill_of
 from continuum_sim.steptime.rates import peak_flops
@@ -66,7 +67,7 @@ def roofline(model: ModelSpec, settings: Settings) -> tuple[Roofline, int]:
     for size in (1, 2, 4, 8):
         if size == 8 or model.weight_bytes_per_rank(size) < 0.9 * GPU.memory_bytes:
             try:
-                return Roofline(model, GPU, size, settings), size
+                return Roofline(model, GPU, Parallel(size), settings), size
             except ConfigError:
                 if size == 8:
                     raise

@@ -10,6 +10,7 @@ import pytest
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.hardware.caches import CacheLayers, Latent, Scan, State
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.weights import Stored, Weight
 from continuum_sim.steptime import Part, Roofline, StepBatch
 from continuum_sim.steptime.experts import Routing, filled_rows
@@ -26,7 +27,7 @@ FLOPS, BYTES = 1e12, 1e9
 
 
 def part(model: ModelSpec, batch: StepBatch, name: str, size: int = 1, gpu: GpuSpec = GPU, **given: Any) -> Part:
-    found = [one for one in Roofline(model, gpu, size, Settings(**given)).parts(batch) if one.name == name]
+    found = [one for one in Roofline(model, gpu, Parallel(size), Settings(**given)).parts(batch) if one.name == name]
     assert len(found) == 1
     return found[0]
 

@@ -1,0 +1,159 @@
+"""Step times of data-parallel ranks that step together: each step ends when the slowest rank's does."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continuum_sim.hardware.gpus import GpuSpec
+from continuum_sim.steptime.bases import VectorStepTime
+from continuum_sim.steptime.batch import StepBatch, grown
+from continuum_sim.steptime.model import RankedStepTime, StepTime
+from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+
+NO_WORK: Final = StepBatch(0, 0, 0, 0, 0, 0)
+"""The batch of a rank without turns."""
+
+DUMMY: Final = StepBatch(0, 0, 0, 0, 1, 1)
+"""What it runs nevertheless: one token (`execute_dummy_batch` of vllm/v1/worker/gpu_worker.py)."""
+
+
+def ranked(step_time: StepTime) -> RankedStepTime:
+    """Return step times of ranks: the model's own, or else those of its slowest rank."""
+    if hasattr(step_time, "together_s"):
+        return cast(RankedStepTime, step_time)
+    return Slowest(step_time)
+
+
+def steps_of(step_time: StepTime, batch: StepBatch, n_steps: int) -> NDArray[np.float64]:
+    """Return the seconds of each of the n steps of a run."""
+    if isinstance(step_time, PiecewiseStepTime):
+        return spread(step_time.pieces(batch, n_steps))
+    if isinstance(step_time, VectorStepTime):
+        return step_time.steps_s(batch, n_steps)
+    return np.array([step_time.step_s(grown(batch, j)) for j in range(n_steps)])
+
+
+def at_least(pieces: Sequence[Piece], least_s: float) -> Sequence[Piece]:
+    """Return pieces of the same run whose steps take no less than `least_s`; affine ones that grow."""
+    raised: list[Piece] = []
+    for n, a, b, c in pieces:
+        below = n if a + (n - 1) * b < least_s else max(0, ceil((least_s - a) / b)) if b > 0 else 0
+        if below:
+            raised.append((min(below, n), least_s, 0.0, 0.0))
+        if below < n:
+            raised.append((n - below, a + below * b, b, c))
+    return raised
+
+
+def longest(runs: Sequence[Sequence[Piece]]) -> NDArray[np.float64]:
+    """Return the seconds of each step of the longest of some runs of as many steps."""
+    if len(runs) > 1 and all(len(pieces) == 1 and not pieces[0][3] for pieces in runs):
+        n = runs[0][0][0]
+        firsts, slopes = [pieces[0][1] for pieces in runs], [pieces[0][2] for pieces in runs]
+        first_s, slope_s = max(firsts), max(slopes)
+        # One line is often above all others: it starts there, and rises the most.
+        if n == 1 or any(a == first_s and b == slope_s for a, b in zip(firsts, slopes, strict=True)):
+            return first_s + slope_s * np.arange(n, dtype=float)
+    seconds = spread(runs[0])
+    for pieces in runs[1:]:
+        seconds = np.maximum(seconds, spread(pieces))
+    return seconds
+
+
+def spread(pieces: Sequence[Piece]) -> NDArray[np.float64]:
+    """Return the seconds of each step of the pieces of a run."""
+    found = []
+    for n, a, b, c in pieces:
+        j = np.arange(n, dtype=float)
+        found.append(a + j * (b + j * c))
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+class Slowest:
+    """The step times of a model that knows no other ranks: whoever is slowest keeps all others waiting."""
+
+    def __init__(self, step_time: StepTime) -> None:
+        self.step_time = step_time
+
+    def step_s(self, batch: StepBatch) -> float:
+        """Seconds of one step."""
+        return self.step_time.step_s(batch)
+
+    def run_s(self, batch: StepBatch, n_steps: int) -> float:
+        """Seconds of a run of n steps."""
+        return self.step_time.run_s(batch, n_steps)
+
+    def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
+        """Least k in 1..n_steps with run_s(batch, k) >= elapsed_s; n_steps if there is none."""
+        return self.step_time.steps_to_reach(batch, n_steps, elapsed_s)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the model."""
+        return self.step_time.describe()
+
+    def together_s(self, batches: Sequence[StepBatch]) -> float:
+        """Seconds of one step of all ranks."""
+        return max([self.step_time.step_s(batch if batch != NO_WORK else DUMMY) for batch in set(batches)])
+
+    def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
+        """Seconds of each of n steps of all ranks."""
+        different = [batch if batch != NO_WORK else DUMMY for batch in dict.fromkeys(batches)]
+        seconds = steps_of(self.step_time, different[0], n_steps)
+        for batch in different[1:]:
+            seconds = np.maximum(seconds, steps_of(self.step_time, batch, n_steps))
+        return seconds
+
+
+class AmongRanks(PiecewiseStepTime):
+    """Base of models whose step time depends on how many tokens all ranks together send to the experts.
+
+    All exchange tokens at every mixture, so that in each layer whoever attends longest keeps the others waiting.
+    """
+
+    ranks: int = 1
+    """Ranks that step together."""
+    graph_tokens: int = 512
+    """Tokens of the largest step that vLLM captures as a graph: up to this, all ranks are padded to as many as the
+    largest has, since all must run the same graph (`_post_process_dp_padding` of vllm/v1/worker/dp_utils.py)."""
+
+    @abstractmethod
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int, *, halved: bool = False) -> Sequence[Piece]:
+        """Cut a run of one rank, while all ranks compute so many tokens in each step, in two halves or not."""
+
+    def halves(self, batches: Sequence[StepBatch]) -> bool:
+        """Return whether ranks with such batches run each step as two halves."""
+        return False
+
+    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """Cut a run of a rank whose fellows have the same batch."""
+        all_tokens = self.ranks * (batch.prefill_tokens + batch.decode_requests)
+        return self.pieces_among(batch, n_steps, all_tokens, halved=self.halves((batch,)))
+
+    def together_s(self, batches: Sequence[StepBatch]) -> float:
+        """Seconds of one step of all ranks: what the slowest does alone, and what all do together."""
+        return float(self.together_runs_s(batches, 1)[0])
+
+    def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
+        """Seconds of each of n steps of all ranks."""
+        working = [batch if batch != NO_WORK else DUMMY for batch in batches]
+        tokens = [batch.prefill_tokens + batch.decode_requests for batch in working]
+        different = list(dict.fromkeys(working))
+        halved = self.halves(different)
+        padded = halved or max(tokens) <= self.graph_tokens
+        all_tokens = len(tokens) * max(tokens) if padded else sum(tokens)
+        return longest([self.pieces_among(batch, n_steps, all_tokens, halved=halved) for batch in different])
+
+
+_GRAPH_TOKENS: Final = {"B200": 1024, "B300": 1024, "GB200": 1024, "GB300": 1024}
+"""GPU -> tokens of the largest graph, 512 on others (`max_cudagraph_capture_size` of vllm/config/vllm.py)."""
+
+
+def graph_tokens(gpu: GpuSpec | None) -> int:
+    """Return the tokens of the largest step that vLLM captures as a graph on a GPU."""
+    return _GRAPH_TOKENS.get(gpu.name, 512) if gpu is not None else 512

@@ -7,6 +7,7 @@ from typing import Any
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheKind, CacheLayers
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.hardware.weights import Weight, WeightUse
 
 
@@ -50,6 +51,10 @@ class ModelSpec:
     """Bytes of an activation, and of an unquantised weight (bf16: 2)."""
     kv_dtype_bytes: int | None = None
     """Bytes of a KV cache element as served; None: as many as an activation's."""
+    supports_pp: bool = True
+    """Whether vLLM can split it into stages (`SupportsPP`)."""
+    has_head: bool = True
+    """Whether it ends in the LM head: of a pipeline's stages (`hardware.stages`), the last does."""
     aliases: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     """What is counted differently than in vLLM, one per line."""
@@ -136,17 +141,19 @@ class ModelSpec:
     @property
     def weight_bytes(self) -> int:
         """Memory of the weights on one GPU without parallelism."""
-        return self.weight_bytes_per_rank(1)
+        return self.weight_bytes_per_rank(ONE_GPU)
 
-    def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
-        """Memory of the weights on each of the GPUs over which they are divided.
+    def weight_bytes_per_rank(self, parallel: Parallel) -> int:
+        """Memory of the weights on each of the GPUs over which they are divided, on one with the most experts.
+
+        Of a pipeline's stages, it is the model that has the weights (`hardware.stages`): all layers are counted here.
 
         Raises
         ------
         ConfigError
             If the weights are not known.
         """
-        return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self.known_weights())
+        return sum(weight.bytes_on(parallel) for weight in self.known_weights())
 
     def linear_weights(self) -> list[Weight]:
         """Return the matrices that every token is multiplied with, without the LM head."""
@@ -157,8 +164,8 @@ class ModelSpec:
         return self._of("expert")
 
     def head_weights(self) -> list[Weight]:
-        """Return the LM head, which may be the embedding table."""
-        return self._of("head") or self._of("table")[:1]
+        """Return the LM head, which may be the embedding table; nothing where it is another stage's."""
+        return (self._of("head") or self._of("table")[:1]) if self.has_head else []
 
     def linear_params_per_rank(self, tensor_parallel_size: int) -> int:
         """Parameters that every token is multiplied with on each GPU, without the LM head."""

@@ -74,6 +74,8 @@ COMPILED = (
     "engine/offload/tier",
     "engine/offload/tiers",
     "engine/offload/uploads",
+    "engine/pipeline/batch",
+    "engine/pipeline/oldest",
     "engine/plan",
     "engine/rebuild",
     "engine/replica",

@@ -95,3 +95,27 @@ class EngineGaps:
                 self._behind.append(request)
         if number:
             self._gaps.add(step_s, number, end_s)
+
+
+class PipelinedGaps(EngineGaps):
+    """Records the gaps of an engine with several pipeline stages: each since the turn's own latest token."""
+
+    def steps(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
+        """Record one step that has run."""
+        scheduler.batch.resumed_s.clear()
+        numbers: dict[float, int] = {}
+        for request, tokens in plan.given.items():
+            flight = request.flight
+            if flight is None or not tokens:
+                continue
+            if flight.last_token_s >= 0:
+                gap_s = end_s - flight.last_token_s
+                numbers[gap_s] = numbers.get(gap_s, 0) + 1
+            flight.last_token_s = end_s
+        for gap_s, number in numbers.items():
+            self._gaps.add(gap_s, number, end_s)
+
+
+def make_gaps(gaps: TokenGaps, *, pipelined: bool) -> EngineGaps:
+    """Return what records the gaps of one engine."""
+    return PipelinedGaps(gaps) if pipelined else EngineGaps(gaps)

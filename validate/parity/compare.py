@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.pipeline.stages import Scaled, StageTimes
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import Policy
 from continuum_sim.policies.planes import keeps_contexts, leaves_order
@@ -186,7 +187,10 @@ def compare_on_random_cases(
             least = config.blocks_of(config.max_model_len) + 1
             config = replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least))
         arrivals = _Given(case.arrivals_s)
-        total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls, case.clients)
+        times = step_time
+        if case.stages:
+            times = StageTimes([Scaled(step_time, share) for share in case.stages])
+        total += compare_on_trace(case.programs, arrivals, config, policy, times, seed, scheduler_cls, case.clients)
         if on_run is not None:
             on_run(total)
         if total.difference is not None:

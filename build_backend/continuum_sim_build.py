@@ -76,6 +76,7 @@ COMPILED = (
     "engine/offload/uploads",
     "engine/pipeline/batch",
     "engine/pipeline/oldest",
+    "engine/pipeline/rounds",
     "engine/plan",
     "engine/rebuild",
     "engine/replica",

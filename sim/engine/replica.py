@@ -13,6 +13,7 @@ from continuum_sim.engine.aborts import abort_requests, forget
 from continuum_sim.engine.clock import Clock, step_rank
 from continuum_sim.engine.jump import Jump
 from continuum_sim.engine.pipeline.oldest import OldestStep
+from continuum_sim.engine.pipeline.rounds import Rounds
 from continuum_sim.engine.pipeline.stages import Pipeline, stage_times
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
@@ -199,6 +200,8 @@ class Replica:
             if self.pipeline is None:
                 jump = Jump(scheduler, self.step_time, self.now_s, self._report, stepwise=self.stepwise)
             else:
+                if not self.stepwise:
+                    self._carry_out_rounds(self.pipeline)
                 jump = OldestStep(scheduler, self.now_s, self._report)
             self._jump = jump
             self._end = self.env.boundary(jump.end_s, self._rank_of_end(jump))
@@ -253,6 +256,13 @@ class Replica:
                 self._enter(self.pipeline, plan)
             scheduler.update_after_schedule(plan)
         return False
+
+    def _carry_out_rounds(self, pipeline: Pipeline) -> None:
+        """Carry out the steps of batches that only take turns, up to the next event of the simulation."""
+        rounds = Rounds(self.scheduler, pipeline, self._report, self.gaps)
+        start_s = self.now_s
+        self.now_s = rounds.carry_out(start_s, self.env.peek())
+        self.busy_s += self.now_s - start_s
 
     def _goes_on(self, plan: Plan) -> bool:
         """Let an empty plan take a place in the queue until it is the oldest; return whether to plan on at once."""

@@ -64,6 +64,10 @@ class EngineGaps:
             self._start_s, self._end_s = start_s, end_s
             self._steps, self._requests, self._prefill_tokens = steps, requests, batch.prefill_tokens
 
+    def add(self, gap_s: float, number: int, end_s: float) -> None:
+        """Record equal gaps that end at once."""
+        self._gaps.add(gap_s, number, end_s)
+
     def close(self) -> None:
         """Record the current stretch, if any."""
         if self._steps and self._requests:

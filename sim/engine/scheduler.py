@@ -21,7 +21,7 @@ from continuum_sim.engine.ends import TurnEnds
 from continuum_sim.engine.groups.choice import make_kv_cache_manager, make_pool
 from continuum_sim.engine.offload.choice import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
-from continuum_sim.engine.pipeline.batch import PipelinedBatch, flight
+from continuum_sim.engine.pipeline.batch import PipelinedBatch
 from continuum_sim.engine.plan import Plan, steps_of
 from continuum_sim.engine.progress import PREEMPTIONS_BETWEEN_CHECKS, check_progress
 from continuum_sim.engine.request import Flight, Hits, Request
@@ -100,7 +100,7 @@ class Scheduler(VisibleEngine):
         """The running turns, if there are several stages."""
         self.batch = self.pipelined or Batch(config.block_size, foresees=config.async_scheduling, drafts=self.drafts)
         self.running, self.decoding = self.batch.running, self.batch.decoding
-        self.decoding.due = manager.due if self.pipelined is None else None
+        self.decoding.due = manager.due
         self._blocks = manager.blocks_of
         self._cuts = manager.cuts_prompts
         self.preemptions = 0
@@ -172,8 +172,7 @@ class Scheduler(VisibleEngine):
     def schedule(self, now_s: float) -> Plan:
         """Decide what the step that starts now computes, and allocate the blocks it needs."""
         plan = Plan()
-        if self.pipelined is not None:
-            self.pipelined.calls += 1
+        self.batch.calls += 1
         if self._cuts:
             self.kv_cache_manager.new_step_starts()
         self.reloads.take_in(now_s)
@@ -233,8 +232,7 @@ class Scheduler(VisibleEngine):
             self.ends.step_over(plan)
         if self.drafts is not None:
             self.drafts.over(plan, self.plans[-1] if self.plans else None)
-        if self.pipelined is not None:
-            self.pipelined.step_over(plan)
+        self.batch.step_over(plan)
         if plan.sampling:
             self.batch.hand_out(plan, now_s)
         if plan.hung_up:
@@ -284,10 +282,7 @@ class Scheduler(VisibleEngine):
         at = 0
         while at < len(order) and budget > slots:
             request = order[at]
-            if not request.decoding and (plan.held or request.has_all_tokens):
-                at += 1  # its prompt is held, or its last token on its way; it keeps seat and blocks until then
-                continue
-            if self.pipelined is not None and self.pipelined.passes_over(request):
+            if self.batch.passes_over(request, held=plan.held):
                 at += 1
                 continue
             start = self.batch.computed(request)
@@ -300,9 +295,7 @@ class Scheduler(VisibleEngine):
             if not tokens:
                 at += 1
                 continue
-            in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
-            if self.pipelined is not None:
-                in_flight = flight(request).in_flight_tokens
+            in_flight = self.batch.tokens_in_flight(request, ahead)
             blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
             stuck = False
             while blocks > self.pool.free:
@@ -324,8 +317,7 @@ class Scheduler(VisibleEngine):
             else:
                 self.kv_cache_manager.extend(request, start + tokens, blocks, in_flight)
                 scheduled[request.rank] = tokens
-                if self.pipelined is not None:
-                    self.pipelined.scheduled(request, tokens)
+                self.batch.scheduled(request, tokens)
                 plan.prefills = plan.prefills or not request.decoding
                 budget -= tokens + slots
                 at += 1
@@ -343,12 +335,10 @@ class Scheduler(VisibleEngine):
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
         """Free a running turn's blocks and queue it again; it must recompute whatever is evicted meanwhile."""
         computed, rank = self.batch.computed(request), request.rank
-        findable = computed + scheduled_tokens
+        findable = computed + scheduled_tokens if request.flight is None else request.flight.hashed_tokens
         late = self.pipelined is None and bool(self.plans) and self.plans[-1].gives_token_to(request)
         if late and (scheduled_tokens or request not in self.plans[-1].sampling):
             findable -= 1  # vLLM hashes a block of decoded tokens when it knows them all
-        if self.pipelined is not None:
-            findable = flight(request).hashed_tokens
         self.batch.leave(request)
         self.kv_cache_manager.cache(request, findable, leaves=True)
         self.connector.request_preempted(request, now_s)
@@ -461,8 +451,7 @@ class Scheduler(VisibleEngine):
         self.waiting.admit(request)
         self.kv_cache_manager.allocate(request, hits, cached + tokens + padding)
         request.num_computed_tokens = cached
-        if self.pipelined is not None:
-            self.pipelined.scheduled(request, tokens)
+        self.batch.scheduled(request, tokens)
         self.batch.enter(plan, request, now_s)
         self.governor.turn_admitted(request.turn, cached, now_s)
         self._take_chunk(plan, request, tokens)

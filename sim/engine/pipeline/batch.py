@@ -75,8 +75,6 @@ class PipelinedBatch(Batch):
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config.block_size, foresees=False)
         self.decoding = PipelinedDecoding(config)
-        self.calls = 0
-        """Calls of `schedule` so far (`current_step`)."""
         self._wait_calls = config.pipeline_parallel_size if config.async_scheduling else 0
         """Calls from one that plans a token of a turn to the next that may (`decode_stagger`)."""
         self._eligible_step = 0
@@ -86,9 +84,13 @@ class PipelinedBatch(Batch):
         """Whether a later call of `schedule` may plan a turn that the latest did not."""
         return self.calls < self._eligible_step
 
-    def passes_over(self, request: Request) -> bool:
-        """Return whether this call of `schedule` does not plan a running turn, whatever there is to compute."""
-        return self.calls < flight(request).eligible_step
+    def passes_over(self, request: Request, *, held: bool) -> bool:
+        """Return whether the step that is being planned leaves out a running turn, whatever there is to compute."""
+        return self.calls < flight(request).eligible_step or (held and not request.decoding)
+
+    def tokens_in_flight(self, request: Request, ahead: Plan | None) -> int:
+        """Return the tokens of a running turn in steps that are not over."""
+        return flight(request).in_flight_tokens
 
     def scheduled(self, request: Request, tokens: int) -> None:
         """Note that a step that is being planned computes so many tokens of a turn: vLLM caches its full blocks."""

@@ -120,18 +120,13 @@ class Rounds:
                 return []
         if turns != len(scheduler.running) or len(of) != turns:
             return []
-        due = {max(one.eligible_step, self._calls + 1) % self._stages for one in found}
+        due = {max(one.eligible_step, self._scheduler.batch.calls + 1) % self._stages for one in found}
         return found if not self._ahead or len(due) == len(found) else []
-
-    @property
-    def _calls(self) -> int:
-        assert self._scheduler.pipelined is not None
-        return self._scheduler.pipelined.calls
 
     def _carry_out(self, cohorts: list[_Cohort], now_s: float, limit_s: float) -> float:
         scheduler, pool, gaps = self._scheduler, self._scheduler.pool, self._gaps
         plans, most, ahead = scheduler.plans, scheduler.most_plans, self._ahead
-        calls, most_taken = self._calls, _AT_LEAST * len(scheduler.running)
+        calls, most_taken = scheduler.batch.calls, _AT_LEAST * len(scheduler.running)
         of = {id(plan): one for one in cohorts for plan in plans if not plan.empty and one.turns[0] in plan.verified}
         empty = Plan()
         while plans[0].end_s < limit_s and pool.free >= most_taken:
@@ -188,8 +183,7 @@ class Rounds:
     def _count(self, cohorts: Sequence[_Cohort], of: dict[int, _Cohort], calls: int) -> None:
         """Count for every turn what its steps have computed."""
         scheduler = self._scheduler
-        batch = scheduler.pipelined
-        assert batch is not None
+        batch = scheduler.batch
         batch.calls = calls
         for plan in scheduler.plans:
             if not plan.empty:

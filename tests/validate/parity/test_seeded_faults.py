@@ -340,7 +340,7 @@ FAULTS = {
         "scheduler", "if head.flight is not None and head.flight.stale:", "if False:"
     ),
     "all tokens of a turn are computed once they are planned": Fault(
-        "scheduler", "in_flight = flight(request).in_flight_tokens", "in_flight = 0"
+        "engine.pipeline.batch", "return flight(request).in_flight_tokens", "return 0"
     ),
 }
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.steptime.batch import StepBatch, grown
+from continuum_sim.steptime.batch import StepBatch, grown, prefill_of
 from continuum_sim.steptime.model import StepTime
+
+_SENT_TOKENS: Final = (1, 1024, 8192)
+"""Tokens of the steps for which a description says how long they take to hand on."""
 
 
 def no_send_s(batch: StepBatch) -> float:
@@ -57,8 +60,9 @@ class StageTimes:
         return n_steps
 
     def describe(self) -> dict[str, Any]:
-        """Name and the stages' own descriptions, for the manifest."""
-        return {"model": "stages", "stages": [stage.describe() for stage in self.stages]}
+        """Name, the stages' own descriptions and the seconds to hand few and many tokens on, for the manifest."""
+        sent_s = {str(tokens): self.send_s(prefill_of(tokens)) for tokens in _SENT_TOKENS}
+        return {"model": "stages", "stages": [stage.describe() for stage in self.stages], "send_s": sent_s}
 
 
 class Scaled:

@@ -102,6 +102,7 @@ def test_tokens_are_waited_for_as_many_calls_later_as_there_are_stages() -> None
 
 def test_the_stages_must_be_those_of_the_engine() -> None:
     assert stage_times(equal(3), 3).describe()["stages"] == [constant(1.0).describe()] * 3
+    assert equal(3, send_s=0.5).describe()["send_s"] == {"1": 0.5, "1024": 0.5, "8192": 0.5}
     with pytest.raises(ConfigError, match="pipeline_parallel_size is 2, but the step-time model has 3"):
         stage_times(equal(3), 2)
     with pytest.raises(ConfigError, match="pipeline_parallel_size is 2, but the step-time model has 1"):

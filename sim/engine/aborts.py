@@ -19,7 +19,8 @@ def abort_requests(scheduler: Scheduler, now_s: float) -> list[Request]:
         steps = steps_of(scheduler.plans, request) if request.rank >= 0 else []
         reckoned = scheduler.batch.computed(request)
         in_flight = sum([plan.tokens_in_flight(request) for plan in steps])
-        findable = _withdraw(scheduler, request)
+        pipelined = scheduler.pipelined
+        findable = _withdraw(scheduler, request) if pipelined is None else pipelined.withdraw(request, scheduler.plans)
         if request.rank < 0:
             scheduler.connector.request_aborted(request, 0)
             scheduler.reloads.drop(request)

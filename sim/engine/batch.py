@@ -35,6 +35,8 @@ class Batch:
         admitted last: a prompt is cut only when the budget is used up, and then nothing is admitted after it."""
         self.resumed_s: list[float] = []
         """Gaps between two tokens with a preemption in between; whatever counts gaps clears the list."""
+        self.calls = 0
+        """Calls of `schedule` so far (`current_step`)."""
         self.first_tokens = 0
         """Times that a turn sampled its first token, or its first since a preemption."""
         self._block_size = block_size
@@ -61,6 +63,23 @@ class Batch:
     def computed(self, request: Request) -> int:
         """Return how many tokens of a turn have KV once every planned step has run."""
         return self.decoding.computed(request) if request.decoding else request.num_computed_tokens
+
+    def passes_over(self, request: Request, *, held: bool) -> bool:
+        """Return whether the step that is being planned leaves out a running turn, which keeps its seat and blocks.
+
+        That is one whose prompt is `held` back, or whose last token is on its way.
+        """
+        return not request.decoding and (held or request.has_all_tokens)
+
+    def tokens_in_flight(self, request: Request, ahead: Plan | None) -> int:
+        """Return the tokens of a running turn in steps that are not over; `ahead` is the one planned before, if any."""
+        return 0 if ahead is None else ahead.tokens_in_flight(request)
+
+    def scheduled(self, request: Request, tokens: int) -> None:
+        """Note that a step that is being planned computes so many tokens of a turn."""
+
+    def step_over(self, plan: Plan) -> None:
+        """Note that a step is over, before its tokens are handed out."""
 
     def turn_so_far(self, request: Request) -> TurnView:
         """Return the view of a running turn, updated with its progress, which is not recorded at every step."""

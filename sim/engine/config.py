@@ -67,6 +67,8 @@ class EngineConfig:
     drafter_group: int | None = None
     """The KV cache group that vLLM takes for the drafter's (`is_eagle_group`): with MTP that of the last layer. None,
     as with EAGLE, lets every group compute the last block of a hit again, where that is done."""
+    pipeline_parallel_size: int = 1
+    """Stages that have some of the layers each, and work on a batch of their own at a time."""
     prefill_schedule_interval: int = 1
     """Steps from one that computes a prompt to the next that may, while other turns decode; 1 holds none (0.33)."""
 
@@ -77,6 +79,7 @@ class EngineConfig:
             ("max_num_batched_tokens", 1),
             ("max_num_seqs", 1),
             ("max_model_len", 2),
+            ("pipeline_parallel_size", 1),
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
@@ -112,6 +115,8 @@ class EngineConfig:
         self._check_version()
         self._check_groups()
         self._check_speculation()
+        if self.pipelined:
+            self._check_pipeline()
         if self.scheduling_policy not in SCHEDULING_POLICIES:
             raise ConfigError(
                 f"scheduling_policy is {self.scheduling_policy!r}, expected {' or '.join(SCHEDULING_POLICIES)}"
@@ -211,6 +216,14 @@ class EngineConfig:
         if self.kv_cache_groups[number].kind == "recurrent":
             raise ConfigError(f"drafter_group is {number}, whose layers are recurrent, as no drafter's are")
 
+    def _check_pipeline(self) -> None:
+        """Refuse what is not modelled beside several stages."""
+        for setting, flag in (self.speculation, "speculative decoding"), (self.tiers, "memory tiers"):
+            if setting is not None:
+                raise ConfigError(
+                    f"{flag} beside pipeline_parallel_size {self.pipeline_parallel_size} is not modelled: leave one out"
+                )
+
     def _check_version(self) -> None:
         """Refuse what the chosen vLLM lacks."""
         if self.vllm_version not in MIRRORED_VERSIONS:
@@ -249,9 +262,14 @@ class EngineConfig:
         return self.max_num_queued_reqs is not None or self.max_num_queued_tokens is not None
 
     @property
+    def pipelined(self) -> bool:
+        """Whether there are several stages."""
+        return self.pipeline_parallel_size > 1
+
+    @property
     def max_concurrent_batches(self) -> int:
-        """Most steps that may be planned and not over at any time."""
-        return 2 if self.async_scheduling else 1
+        """Most steps that may be planned and not over at any time, with vLLM's model runner V2, its default on GPUs."""
+        return self.pipeline_parallel_size + self.async_scheduling
 
     @property
     def usable_blocks(self) -> int:

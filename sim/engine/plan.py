@@ -21,6 +21,7 @@ class Plan:
         "chunks",
         "decodes",
         "empty",
+        "end_s",
         "ended",
         "follows_skip",
         "given",
@@ -69,11 +70,13 @@ class Plan:
         self.wasted_tokens = 0
         """Tokens that this step computes for turns which, by then, have ended; with drafts, one a turn."""
         self.verified: dict[Request, int] = {}
-        """With drafts: decoding turns and the tokens each computes, in the order of the batch."""
+        """With drafts or stages: decoding turns and the tokens each computes, in the order of the batch."""
         self.padded: dict[Request, int] = {}
         """With drafts: admitted turns that lack one token, and the rows beside it that stand for drafts."""
         self.given: dict[Request, int] = {}
-        """With drafts, once the step is counted: the tokens it gives each turn that computes more than a prompt."""
+        """With drafts or stages, once it is counted: the tokens it gives each turn that computes more than a prompt."""
+        self.end_s = 0.0
+        """With stages: when the last of them is done with the step."""
         self.decodes = 0
         """Decoding turns of the step."""
         self.batch = _NOTHING
@@ -92,17 +95,17 @@ class Plan:
         if request in self.verified:
             return self.verified[request]
         prompt = self._prompt_tokens(request) + self.padded.get(request, 0)
-        if request.drafted is not None:
+        if request.counted_alone:
             return prompt
         return prompt or int(request.decoding and request not in self.skipped)
 
     def takes_part(self, request: Request) -> bool:
         """Return whether this step, which is counted, computes a token of a decoding turn."""
-        return request not in self.skipped if request.drafted is None else request in self.verified
+        return request in self.verified if request.counted_alone else request not in self.skipped
 
     def tokens_in_flight(self, request: Request) -> int:
         """Return the tokens that this step, which is planned and not over, computes of a turn that still runs."""
-        if request.drafted is not None:
+        if request.counted_alone:
             prompt = self._prompt_tokens(request)
             return prompt + self.padded.get(request, 0) if prompt else self.verified.get(request, 0)
         return self._prompt_tokens(request) or int(self.gives_token_to(request))
@@ -115,7 +118,7 @@ class Plan:
 
     def gives_token_to(self, request: Request) -> bool:
         """Return whether this step, which is planned and not over, gives a turn that still runs a token."""
-        if request.drafted is not None:
+        if request.counted_alone:
             return self.given.get(request, 0) > 0
         return request in self.sampling or (
             (request.decoding or request.has_all_tokens) and request not in self.skipped
@@ -123,7 +126,7 @@ class Plan:
 
     def tokens_given_to(self, request: Request) -> int:
         """Return the tokens that this step, which is counted, gives a turn that it gives any."""
-        return 1 if request.drafted is None else self.given[request]
+        return self.given[request] if request.counted_alone else 1
 
     def computes(self, decode_requests: int, decode_context_tokens: int) -> None:
         """Sum up what the step computes; if that is nothing, the plan stays empty."""

@@ -12,6 +12,9 @@ from simpy.events import EventPriority
 from continuum_sim.engine.aborts import abort_requests, forget
 from continuum_sim.engine.clock import Clock, step_rank
 from continuum_sim.engine.jump import Jump
+from continuum_sim.engine.pipeline.oldest import OldestStep
+from continuum_sim.engine.pipeline.rounds import Rounds
+from continuum_sim.engine.pipeline.stages import Pipeline, stage_times
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
@@ -52,7 +55,7 @@ class Replica:
     """One engine: a scheduler, a step-time model and the clock that joins them.
 
     With asynchronous scheduling a step is planned while the one before it runs, as vLLM's
-    `EngineCore.step_with_batch_queue` does.
+    `EngineCore.step_with_batch_queue` does; with several stages as many as it keeps in its queue.
 
     All times it reports are the engine's own (`now_s`). At a step boundary SimPy's clock is `SAME_INSTANT_S` ahead of
     them, so that the next step sees an arrival at the same instant, whatever the rounding.
@@ -91,9 +94,12 @@ class Replica:
         self.now_s = 0.0
         self.busy_s = 0.0
         """Seconds spent in steps that computed something."""
+        stages = scheduler.config.pipeline_parallel_size
+        self.pipeline = Pipeline(stage_times(step_time, stages)) if stages > 1 else None
+        """The stages, if there are several."""
         self._wake: simpy.Event | None = None
         self._woken_s = 0.0
-        self._jump: Jump | None = None
+        self._jump: Jump | OldestStep | None = None
         """The jump under way, if any."""
         self._end: simpy.Event
         """Succeeds when that jump ends."""
@@ -190,7 +196,14 @@ class Replica:
                 continue
             asked = False
             self._idle_ticks = 0
-            self._jump = jump = Jump(scheduler, self.step_time, self.now_s, self._report, stepwise=self.stepwise)
+            jump: Jump | OldestStep
+            if self.pipeline is None:
+                jump = Jump(scheduler, self.step_time, self.now_s, self._report, stepwise=self.stepwise)
+            else:
+                if not self.stepwise:
+                    self._carry_out_rounds(self.pipeline)
+                jump = OldestStep(scheduler, self.now_s, self._report)
+            self._jump = jump
             self._end = self.env.boundary(jump.end_s, self._rank_of_end(jump))
             yield self._end
             self._jump = None
@@ -236,9 +249,39 @@ class Replica:
                 self.observer.on_plan(scheduler, plan, self.now_s)
             if plan.empty:
                 scheduler.step += plan.changed
+                if self.pipeline is not None and self._goes_on(plan):
+                    continue
                 return plan.changed
+            if self.pipeline is not None:
+                self._enter(self.pipeline, plan)
             scheduler.update_after_schedule(plan)
         return False
+
+    def _carry_out_rounds(self, pipeline: Pipeline) -> None:
+        """Carry out the steps of batches that only take turns, up to the next event of the simulation."""
+        rounds = Rounds(self.scheduler, pipeline, self._report, self.gaps)
+        start_s = self.now_s
+        self.now_s = rounds.carry_out(start_s, self.env.peek())
+        self.busy_s += self.now_s - start_s
+
+    def _goes_on(self, plan: Plan) -> bool:
+        """Let an empty plan take a place in the queue until it is the oldest; return whether to plan on at once."""
+        pipelined, plans = self.scheduler.pipelined, self.scheduler.plans
+        assert pipelined is not None
+        if plans:
+            plans.append(plan)
+            return True
+        return not plan.changed and pipelined.any_passed_over
+
+    def _enter(self, pipeline: Pipeline, plan: Plan) -> None:
+        """Let a step that is planned now enter the stages."""
+        pipelined, ready_s = self.scheduler.pipelined, self.now_s
+        assert pipelined is not None
+        if self.scheduler.config.async_scheduling:
+            ready_s = max(ready_s, pipeline.tokens_ready_s(pipelined.calls))
+        plan.end_s = pipeline.enter(plan.batch, ready_s)
+        if pipelined.samples(plan):
+            pipeline.samples(pipelined.calls, plan.end_s)
 
     def _report(self, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]) -> None:
         if self.observer is not None:
@@ -246,7 +289,7 @@ class Replica:
         if self.gaps is not None:
             self.gaps.steps(self.scheduler, plan, steps, start_s, end_s)
 
-    def _rank_of_end(self, jump: Jump) -> EventPriority:
+    def _rank_of_end(self, jump: Jump | OldestStep) -> EventPriority:
         """Return the rank of the jump's end among events at the same instant."""
         ends = jump.ends_turn() or self.scheduler.leaving
         return self._ends_first if ends and not self._alone else self._ends_later

@@ -66,6 +66,26 @@ class Upload:
         """The program's next turn, if it was admitted before the blocks arrived."""
 
 
+class Flight:
+    """What vLLM's `Request` knows of a turn's steps under way, on an engine with several pipeline stages."""
+
+    __slots__ = ("eligible_step", "hashed_tokens", "in_flight_tokens", "last_token_s", "output_placeholders", "stale")
+
+    def __init__(self) -> None:
+        self.in_flight_tokens = 0
+        """Tokens in steps that are planned and not over."""
+        self.output_placeholders = 0
+        """Those of these steps that sample a token, also in vain."""
+        self.eligible_step = 0
+        """First call of `schedule` that may plan the turn again (`next_decode_eligible_step`)."""
+        self.hashed_tokens = 0
+        """Tokens whose full blocks vLLM has cached."""
+        self.stale = False
+        """Whether these steps were planned before the turn was preempted, so that it waits for them."""
+        self.last_token_s = -1.0
+        """When it got its latest token."""
+
+
 class Request:
     """A turn from its arrival at the engine to its last token. Names follow vLLM's `Request`."""
 
@@ -80,6 +100,7 @@ class Request:
         "ended",
         "finish_s",
         "first_token_s",
+        "flight",
         "followed_at_once",
         "foresight",
         "has_all_tokens",
@@ -167,6 +188,8 @@ class Request:
         """Output tokens after which its client hangs up; 0 if it waits for all."""
         self.drafted = drafted
         """Its drafts, on an engine with speculative decoding."""
+        self.flight: Flight | None = None
+        """What steps under way compute of it, on an engine with several pipeline stages."""
         self.aborted = False
         """Whether its client left before its last token."""
         self.turn: TurnView
@@ -218,6 +241,11 @@ class Request:
     def decoding(self) -> bool:
         """Whether steps are planned that give it one token each."""
         return self.last_decode >= 0
+
+    @property
+    def counted_alone(self) -> bool:
+        """Whether plans say of each turn what they compute of it: all decoding turns are no longer alike."""
+        return self.drafted is not None or self.flight is not None
 
     @property
     def num_tokens(self) -> int:

@@ -21,9 +21,10 @@ from continuum_sim.engine.ends import TurnEnds
 from continuum_sim.engine.groups.choice import make_kv_cache_manager, make_pool
 from continuum_sim.engine.offload.choice import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
+from continuum_sim.engine.pipeline.batch import PipelinedBatch
 from continuum_sim.engine.plan import Plan, steps_of
 from continuum_sim.engine.progress import PREEMPTIONS_BETWEEN_CHECKS, check_progress
-from continuum_sim.engine.request import Hits, Request
+from continuum_sim.engine.request import Flight, Hits, Request
 from continuum_sim.engine.room import Room
 from continuum_sim.engine.speculation.choice import make_decoding
 from continuum_sim.engine.visible import VisibleEngine
@@ -95,7 +96,9 @@ class Scheduler(VisibleEngine):
         """Steps that are planned and not over, oldest first (vLLM's batch queue)."""
         self.leaving: dict[Request, None] = {}
         self.drafts = make_decoding(config)
-        self.batch = Batch(config.block_size, foresees=config.async_scheduling, drafts=self.drafts)
+        self.pipelined = PipelinedBatch(config) if config.pipelined else None
+        """The running turns, if there are several stages."""
+        self.batch = self.pipelined or Batch(config.block_size, foresees=config.async_scheduling, drafts=self.drafts)
         self.running, self.decoding = self.batch.running, self.batch.decoding
         self.decoding.due = manager.due
         self._blocks = manager.blocks_of
@@ -135,6 +138,8 @@ class Scheduler(VisibleEngine):
         free_before = self.pool.free
         request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s, request.parent)
         turn.priority = request.priority
+        if self.pipelined is not None:
+            request.flight = Flight()
         if request.foresight:
             turn.program.foresight = request.foresight[0]
         context = request.context
@@ -167,6 +172,7 @@ class Scheduler(VisibleEngine):
     def schedule(self, now_s: float) -> Plan:
         """Decide what the step that starts now computes, and allocate the blocks it needs."""
         plan = Plan()
+        self.batch.calls += 1
         if self._cuts:
             self.kv_cache_manager.new_step_starts()
         self.reloads.take_in(now_s)
@@ -226,6 +232,7 @@ class Scheduler(VisibleEngine):
             self.ends.step_over(plan)
         if self.drafts is not None:
             self.drafts.over(plan, self.plans[-1] if self.plans else None)
+        self.batch.step_over(plan)
         if plan.sampling:
             self.batch.hand_out(plan, now_s)
         if plan.hung_up:
@@ -238,6 +245,8 @@ class Scheduler(VisibleEngine):
 
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
         """Give every running turn its tokens, all at once if the blocks suffice; return the remaining token budget."""
+        if self.pipelined is not None:
+            return self._schedule_running_one_by_one(plan, now_s)
         if self.drafts is not None:
             left = self.drafts.schedule_all(plan, self.batch, self.kv_cache_manager, self.pool, self._most_tokens)
             return left if left >= 0 else self._schedule_running_one_by_one(plan, now_s)
@@ -273,8 +282,8 @@ class Scheduler(VisibleEngine):
         at = 0
         while at < len(order) and budget > slots:
             request = order[at]
-            if not request.decoding and (plan.held or request.has_all_tokens):
-                at += 1  # its prompt is held, or its last token on its way; it keeps seat and blocks until then
+            if self.batch.passes_over(request, held=plan.held):
+                at += 1
                 continue
             start = self.batch.computed(request)
             if request.decoding:
@@ -286,7 +295,7 @@ class Scheduler(VisibleEngine):
             if not tokens:
                 at += 1
                 continue
-            in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
+            in_flight = self.batch.tokens_in_flight(request, ahead)
             blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
             stuck = False
             while blocks > self.pool.free:
@@ -308,6 +317,7 @@ class Scheduler(VisibleEngine):
             else:
                 self.kv_cache_manager.extend(request, start + tokens, blocks, in_flight)
                 scheduled[request.rank] = tokens
+                self.batch.scheduled(request, tokens)
                 plan.prefills = plan.prefills or not request.decoding
                 budget -= tokens + slots
                 at += 1
@@ -325,8 +335,8 @@ class Scheduler(VisibleEngine):
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
         """Free a running turn's blocks and queue it again; it must recompute whatever is evicted meanwhile."""
         computed, rank = self.batch.computed(request), request.rank
-        findable = computed + scheduled_tokens
-        late = bool(self.plans) and self.plans[-1].gives_token_to(request)
+        findable = computed + scheduled_tokens if request.flight is None else request.flight.hashed_tokens
+        late = self.pipelined is None and bool(self.plans) and self.plans[-1].gives_token_to(request)
         if late and (scheduled_tokens or request not in self.plans[-1].sampling):
             findable -= 1  # vLLM hashes a block of decoded tokens when it knows them all
         self.batch.leave(request)
@@ -340,6 +350,8 @@ class Scheduler(VisibleEngine):
         if late:
             request.num_output_tokens -= self.plans[-1].tokens_given_to(request)
             self.plans[-1].late.append((rank, request))
+        elif self.pipelined is not None and self.pipelined.preempted(request, rank, self.plans):
+            pass  # they are to come
         elif request.preempted_from_s < 0:  # else it has sampled no token since its last preemption
             request.preempted_from_s = now_s
         self.preemptions += 1
@@ -384,6 +396,9 @@ class Scheduler(VisibleEngine):
             head = self.waiting.head(now_s)
             if head is None:
                 break
+            if head.flight is not None and head.flight.stale:
+                self.waiting.pass_over(head)  # its tokens on their way would come after those computed again
+                continue
             request, upload = head, head.context.upload
             if upload is not None:
                 if not self.room.make(plan, request, [], request.num_tokens, 0, now_s):
@@ -436,6 +451,7 @@ class Scheduler(VisibleEngine):
         self.waiting.admit(request)
         self.kv_cache_manager.allocate(request, hits, cached + tokens + padding)
         request.num_computed_tokens = cached
+        self.batch.scheduled(request, tokens)
         self.batch.enter(plan, request, now_s)
         self.governor.turn_admitted(request.turn, cached, now_s)
         self._take_chunk(plan, request, tokens)

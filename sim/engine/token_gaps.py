@@ -64,6 +64,10 @@ class EngineGaps:
             self._start_s, self._end_s = start_s, end_s
             self._steps, self._requests, self._prefill_tokens = steps, requests, batch.prefill_tokens
 
+    def add(self, gap_s: float, number: int, end_s: float) -> None:
+        """Record equal gaps that end at once."""
+        self._gaps.add(gap_s, number, end_s)
+
     def close(self) -> None:
         """Record the current stretch, if any."""
         if self._steps and self._requests:
@@ -95,3 +99,27 @@ class EngineGaps:
                 self._behind.append(request)
         if number:
             self._gaps.add(step_s, number, end_s)
+
+
+class PipelinedGaps(EngineGaps):
+    """Records the gaps of an engine with several pipeline stages: each since the turn's own latest token."""
+
+    def steps(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
+        """Record one step that has run."""
+        scheduler.batch.resumed_s.clear()
+        numbers: dict[float, int] = {}
+        for request, tokens in plan.given.items():
+            flight = request.flight
+            if flight is None or not tokens:
+                continue
+            if flight.last_token_s >= 0:
+                gap_s = end_s - flight.last_token_s
+                numbers[gap_s] = numbers.get(gap_s, 0) + 1
+            flight.last_token_s = end_s
+        for gap_s, number in numbers.items():
+            self._gaps.add(gap_s, number, end_s)
+
+
+def make_gaps(gaps: TokenGaps, *, pipelined: bool) -> EngineGaps:
+    """Return what records the gaps of one engine."""
+    return PipelinedGaps(gaps) if pipelined else EngineGaps(gaps)

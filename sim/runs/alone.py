@@ -74,7 +74,7 @@ def _alone_on_engine(engine: EngineConfig, same: _Same) -> Callable[[Family], fl
     @lru_cache(maxsize=_MOST_KEPT)
     def jct_s(family: Family) -> float:
         turns, _, children = family
-        if not children and not engine.kv_cache_groups and engine.speculation is None:
+        if not children and not (engine.kv_cache_groups or engine.speculation or engine.pipelined):
             return lone_jct_s(turns, engine, same.step_time)
         return _simulated_jct_s(_program(family, itertools.count()), engine, same.step_time)
 

@@ -12,7 +12,7 @@ import simpy
 from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
-from continuum_sim.engine.token_gaps import EngineGaps, TokenGaps
+from continuum_sim.engine.token_gaps import TokenGaps, make_gaps
 from continuum_sim.errors import SimulationError
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.steptime.model import StepTime
@@ -118,7 +118,7 @@ class Simulation:
         self.cluster = Cluster(self.env, policy, setups, routing=routing, stepwise=stepwise, log=log)
         for replica in self.cluster.replicas:
             replica.observer = Timeline(recorder, replica.number) if observer is None and timeline else observer
-            replica.gaps = None if gaps is None else EngineGaps(gaps)
+            replica.gaps = None if gaps is None else make_gaps(gaps, pipelined=replica.pipeline is not None)
         self.replica = self.cluster.replicas[0]
         """The engine, or the first of several."""
         self.scheduler = self.replica.scheduler

@@ -84,17 +84,18 @@ class InvariantObserver:
         assert end_s > start_s
         self._over_s = end_s
         self.steps += steps
-        more = steps - (len(self._planned) - len(scheduler.plans))  # planned meanwhile, like the latest
+        under_way = sum(not each.empty for each in scheduler.plans)
+        more = steps - (len(self._planned) - under_way)  # planned meanwhile, like the latest
         done = self._planned.popleft()
         latest = self._planned[-1] if self._planned else done
-        while len(self._planned) < len(scheduler.plans):
+        while len(self._planned) < under_way:
             self._planned.append(latest)
         if more:
             for request, tokens in latest.items():
                 self.tokens[request] += more * tokens
         for request in finished:
             if request in self.tokens:  # else it was preempted before its last token came
-                wasted = self._planned[-1].get(request, 0) if self._planned else 0
+                wasted = sum(step.get(request, 0) for step in self._planned)
                 assert self.tokens.pop(request) - wasted == request.prompt_tokens + request.max_tokens - 1
                 assert wasted <= request.stops, "no step is planned in vain where the end is foreseen"
         self._check_blocks(scheduler, self.tokens)
@@ -217,6 +218,8 @@ class InvariantObserver:
         assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)
         assert head is not None
+        if head.flight is not None and head.flight.stale:
+            return
         manager = scheduler.kv_cache_manager
         hits = head.context.find((head.num_tokens - 1) // self.config.block_size)
         cached = hits[-1][2] * self.config.block_size if hits else 0

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from continuum_sim.engine.pipeline.stages import StageTimes
 from continuum_sim.steptime.bases import VectorStepTime
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.fitted import Fitted
@@ -25,6 +26,11 @@ def affine(
 ) -> Fitted:
     """Return an affine model; the defaults are typical of a GPU and have no common divisor."""
     return Fitted(c0_s, per_token_s, per_decode_context_token_s, per_prefill_pair_s)
+
+
+def unequal(stages: int) -> StageTimes:
+    """Return a pipeline of stages that take 2, 3, … parts of an affine step, and the first as long as the last."""
+    return StageTimes([affine(0.004 * part, 1e-4 * part) for part in (stages, *range(2, stages + 1))])
 
 
 class Bent(VectorStepTime):

@@ -232,6 +232,15 @@ def cases(
 
 
 @st.composite
+def staged(draw: st.DrawFn, case: tuple[list[Program], EngineConfig]) -> tuple[list[Program], EngineConfig]:
+    """The same case on an engine of several pipeline stages, whose steps under way hold more of a window."""
+    programs, config = case
+    config = replace(config, pipeline_parallel_size=draw(st.integers(2, 4)))
+    least = config.blocks_of(config.max_model_len) + 1 if config.kv_cache_groups else 2
+    return programs, replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least))
+
+
+@st.composite
 def families(draw: st.DrawFn, gaps: st.SearchStrategy[float], times: st.SearchStrategy[float]) -> list[Program]:
     """Programs, some with sub-agents, which may have their own; some turns call several tools at once."""
 

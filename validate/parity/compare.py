@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.pipeline.stages import Scaled, StageTimes
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import Policy
 from continuum_sim.policies.planes import keeps_contexts, leaves_order
@@ -161,21 +162,23 @@ def compare_on_random_cases(
     ----------
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
-        leave, three of four are crowded, and a third each has several KV cache groups, drafts, and has native offload;
-        a sixth each has two of these.
+        leave, three of four are crowded, half have several KV cache groups, and five in twelve each drafts and native
+        offload, or two of these; a quarter runs in pipeline stages, without drafts and offload.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
     total = ParityReport()
     for number in range(runs):
         rng = np.random.default_rng([seed, number])
+        staged = controls and number % 12 in (1, 2, 5)
         case = random_case(
             rng,
             controls=controls and number % 2 == 1,
             crowded=controls and number % 8 > 1,
             groups=controls and (number % 3 == 2 or number % 6 == 4),
-            drafts=controls and (number % 3 == 1 or number % 6 == 3),
-            offloads=controls and (number % 3 == 0 or number % 6 == 5),
+            drafts=controls and not staged and (number % 3 == 1 or number % 6 == 3),
+            offloads=controls and not staged and (number % 3 == 0 or number % 6 == 5),
+            staged=staged,
             vllm_version=vllm_version,
         )
         config = _fitting(case.config, policy)
@@ -186,7 +189,10 @@ def compare_on_random_cases(
             least = config.blocks_of(config.max_model_len) + 1
             config = replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least))
         arrivals = _Given(case.arrivals_s)
-        total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls, case.clients)
+        times = step_time
+        if case.stages:
+            times = StageTimes([Scaled(step_time, share) for share in case.stages])
+        total += compare_on_trace(case.programs, arrivals, config, policy, times, seed, scheduler_cls, case.clients)
         if on_run is not None:
             on_run(total)
         if total.difference is not None:

@@ -14,7 +14,9 @@ from continuum_sim.world.clients import ClientConfig
 Pair = tuple[str, str]
 """The flags of two settings."""
 _OFFLOAD: Final = "--kv-offloading-size"
-EXCLUSIVE: Final = frozenset({("--no-enable-prefix-caching", _OFFLOAD)})
+_STAGES: Final = "--pipeline-parallel-size"
+_DRAFTS: Final = "--speculative-config"
+EXCLUSIVE: Final = frozenset({("--no-enable-prefix-caching", _OFFLOAD), (_STAGES, _OFFLOAD), (_STAGES, _DRAFTS)})
 """Pairs that cannot act together."""
 
 
@@ -30,9 +32,10 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
         "--no-enable-prefix-caching": not config.enable_prefix_caching,
         "--scheduling-policy": config.scheduling_policy == "priority",
         "KV cache groups": bool(config.kv_cache_groups),
+        _STAGES: config.pipelined,
         _OFFLOAD: config.tiers is not None,
         "--prefix-cache-retention-interval": config.prefix_cache_retention_interval != 0,
-        "--speculative-config": config.speculation is not None,
+        _DRAFTS: config.speculation is not None,
         "--max-num-queued-reqs": config.max_num_queued_reqs is not None,
         "--max-num-queued-tokens": config.max_num_queued_tokens is not None,
         "--abort-rate": clients.abort_rate > 0,

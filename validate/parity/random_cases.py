@@ -24,6 +24,8 @@ class Case:
     arrivals_s: list[float]
     config: EngineConfig
     clients: ClientConfig = PATIENT
+    stages: tuple[float, ...] = ()
+    """Shares of a step's time that the stages of a pipeline take, if there are several."""
 
 
 def random_case(
@@ -34,6 +36,7 @@ def random_case(
     groups: bool = False,
     drafts: bool = False,
     offloads: bool = False,
+    staged: bool = False,
     vllm_version: str = MIRRORED_VLLM,
 ) -> Case:
     """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough.
@@ -42,6 +45,7 @@ def random_case(
     `vllm_version` has, and clients that leave. A `crowded` case has more and smaller turns in scarce memory: more
     events in fewer steps. With `groups` the layers of the model keep different parts of a context; with `drafts` steps
     verify drafts; one that `offloads` has vLLM's native offload to host memory that is small or large, near or far.
+    A case that is `staged` runs in a pipeline, without these two.
     """
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
@@ -75,7 +79,17 @@ def random_case(
         config = _with_drafts(config, rng)
     if offloads:
         config = _with_offload(config, rng)
-    return Case(programs, [float(t) for t in arrivals_s], config, clients)
+    stages: tuple[float, ...] = ()
+    if staged:
+        config, stages = _with_stages(config, rng)
+    return Case(programs, [float(t) for t in arrivals_s], config, clients, stages)
+
+
+def _with_stages(config: EngineConfig, rng: np.random.Generator) -> tuple[EngineConfig, tuple[float, ...]]:
+    """Draw over how many stages the layers are split, which may be as unequal as one layer and many."""
+    number = int(rng.integers(2, 5))
+    shares = rng.random(number) + (1.0 if rng.random() < 0.5 else 0.02)
+    return replace(config, pipeline_parallel_size=number), tuple(float(share) for share in shares / shares.sum())
 
 
 def _with_controls(

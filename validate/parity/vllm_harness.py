@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,7 @@ def make_vllm_scheduler(
         additional_config=additional_config or {},
     )
     vllm_config.scheduler_config.async_scheduling = config.async_scheduling  # the CPU platform refuses it
+    vllm_config.parallel_config.pipeline_parallel_size = config.pipeline_parallel_size
     if config.speculation is not None:  # any method but this one would have wanted a drafter's weights
         vllm_config.speculative_config.method = config.speculation.method
         if config.speculation.disable_lookahead_block_hashes:
@@ -142,13 +145,28 @@ def make_vllm_scheduler(
         prefix_cache_retention_interval=config.prefix_cache_retention_interval,
     )
     scheduler_block_size, hash_block_size = hashed_blocks(config)
-    return (scheduler_cls or (AsyncScheduler if config.async_scheduling else Scheduler))(
-        vllm_config=vllm_config,
-        kv_cache_config=kv_cache_config,
-        structured_output_manager=StructuredOutputManager(vllm_config),
-        block_size=scheduler_block_size,
-        hash_block_size=hash_block_size,
-    )
+    with _model_runner_v2() if config.pipelined else nullcontext():
+        return (scheduler_cls or (AsyncScheduler if config.async_scheduling else Scheduler))(
+            vllm_config=vllm_config,
+            kv_cache_config=kv_cache_config,
+            structured_output_manager=StructuredOutputManager(vllm_config),
+            block_size=scheduler_block_size,
+            hash_block_size=hash_block_size,
+        )
+
+
+@contextmanager
+def _model_runner_v2() -> Iterator[None]:
+    """Let vLLM take the model runner that is its default on GPUs, on which the depth of its batch queue depends."""
+    name = "VLLM_USE_V2_MODEL_RUNNER"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _chunk_bytes(config: EngineConfig) -> int:

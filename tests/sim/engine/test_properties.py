@@ -23,8 +23,8 @@ from support.compare import assert_same_runs
 from support.invariants import InvariantObserver, most_wasted_tokens
 from support.programs import engine, program, turn
 from support.runs import Outcome, simulate
-from support.steptimes import affine
-from support.strategies import VARIANTS, cases, policies
+from support.steptimes import affine, unequal
+from support.strategies import VARIANTS, cases, policies, staged
 
 Case = tuple[list[Program], EngineConfig]
 
@@ -35,7 +35,8 @@ def run(case: Case, policy: str, *, stepwise: bool) -> Outcome:
     """Run with every invariant of `InvariantObserver` checked at every step."""
     programs, config = case
     observer = InvariantObserver(config)
-    outcome = simulate(programs, policy, config=config, step_time=affine(), stepwise=stepwise, observer=observer)
+    times = unequal(config.pipeline_parallel_size) if config.pipelined else affine()
+    outcome = simulate(programs, policy, config=config, step_time=times, stepwise=stepwise, observer=observer)
     assert not observer.tokens, "a turn is still running at the end"
     assert outcome.simulation.scheduler.pinned_blocks == 0
     assert outcome.simulation.scheduler.pool.free == config.usable_blocks
@@ -88,10 +89,16 @@ def test_every_step_of_every_run(case: Case, policy: str, stepwise: bool) -> Non
     check_every_step(case, policy, stepwise)
 
 
+@settings(max_examples=12)
+@given(case=cases().flatmap(staged), policy=policies)
+def test_every_step_of_every_run_in_stages(case: Case, policy: str) -> None:
+    check_every_step(case, policy, stepwise=True)
+
+
 @pytest.mark.slow
 @pytest.mark.repeats
 @settings(max_examples=800)
-@given(case=cases(), policy=policies, stepwise=st.booleans())
+@given(case=cases() | cases().flatmap(staged), policy=policies, stepwise=st.booleans())
 def test_every_step_of_many_runs(case: Case, policy: str, stepwise: bool) -> None:
     check_every_step(case, policy, stepwise)
 

@@ -327,6 +327,21 @@ FAULTS = {
     "chunks of one use are evicted front first in every group": Fault(
         "engine.offload.keyed_policies", "key=_place, reverse=True", "key=_place"
     ),
+    "a turn is planned before its latest token is there": Fault(
+        "engine.pipeline.batch", "        if not self._ahead:\n            return 0\n", ""
+    ),
+    "a turn with a token on its way is planned at once": Fault(
+        "engine.pipeline.batch",
+        "config.pipeline_parallel_size if config.async_scheduling else 0",
+        "1 if config.async_scheduling else 0",
+        planned_ahead=True,
+    ),
+    "a turn is admitted again before its late tokens": Fault(
+        "scheduler", "if head.flight is not None and head.flight.stale:", "if False:"
+    ),
+    "all tokens of a turn are computed once they are planned": Fault(
+        "engine.pipeline.batch", "return flight(request).in_flight_tokens", "return 0"
+    ),
 }
 
 

@@ -44,6 +44,7 @@ COMPILED = (
     "engine/chain",
     "engine/clock",
     "engine/contexts",
+    "engine/counts",
     "engine/decoding",
     "engine/ends",
     "engine/groups/boundaries",

@@ -99,6 +99,10 @@ class Jump:
         self.end_s = self.start_s + self._run_s(steps)
         return True
 
+    def end_of_step_s(self, clock_s: float) -> float:
+        """Return when the step under way at clock time `clock_s` ends."""
+        return self.start_s + self._run_s(self._steps_begun(clock_s))
+
     def ends_turn(self) -> bool:
         """Return whether some turn has all its tokens when the jump ends."""
         plans, left = self._scheduler.plans, self.steps - 1 - self._passed

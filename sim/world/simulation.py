@@ -74,6 +74,7 @@ class Simulation:
         observer: StepObserver | None = None,
         log: LogLine | None = None,
         others: Sequence[ReplicaSetup] = (),
+        ranks: int = 1,
         routing: Routing | None = None,
         tools: ToolOutcomes | None = None,
         clients: ClientDraws | None = None,
@@ -97,6 +98,8 @@ class Simulation:
             Receives every decision of the policy.
         others
             The other replicas of a cluster.
+        ranks
+            Data-parallel ranks of each of them: engines with these settings each.
         routing
             Routing rule that replaces the policy's own or the default.
         tools
@@ -115,7 +118,7 @@ class Simulation:
         self.config = config
         self.recorder = recorder
         setups = [ReplicaSetup(config, step_time), *others]
-        self.cluster = Cluster(self.env, policy, setups, routing=routing, stepwise=stepwise, log=log)
+        self.cluster = Cluster(self.env, policy, setups, ranks=ranks, routing=routing, stepwise=stepwise, log=log)
         for replica in self.cluster.replicas:
             replica.observer = Timeline(recorder, replica.number) if observer is None and timeline else observer
             replica.gaps = None if gaps is None else EngineGaps(gaps)

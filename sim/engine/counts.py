@@ -7,13 +7,18 @@ of turns running and waiting have changed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from continuum_sim.engine.clock import instant_number
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.views import EngineCounts
 
-Tell = Callable[[int, EngineCounts], None]
-"""Takes the instant at which counts are sent, and the counts."""
+Stamp = tuple[int, int]
+"""Wave and step of ranks that step together."""
+NO_STAMP: Final = (-1, -1)
+
+Tell = Callable[[int, EngineCounts, Stamp], None]
+"""Takes the instant at which counts are sent, the counts, and their stamp."""
 
 
 class QueueCounts:
@@ -23,6 +28,8 @@ class QueueCounts:
         self._scheduler = scheduler
         self._tell = tell
         self._waiting = self._running = 0
+        self.stamp: Stamp = NO_STAMP
+        """Stamp of the next message."""
         self._sent = -1
         """Instant of the latest message."""
 
@@ -33,4 +40,5 @@ class QueueCounts:
         if waiting == self._waiting and running == self._running and at != self._sent:
             return
         self._waiting, self._running, self._sent = waiting, running, at
-        self._tell(at, EngineCounts(waiting, running, 1.0 - scheduler.free_blocks / scheduler.total_blocks))
+        usage = 1.0 - scheduler.free_blocks / scheduler.total_blocks
+        self._tell(at, EngineCounts(waiting, running, usage), self.stamp)

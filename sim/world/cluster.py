@@ -14,6 +14,9 @@ from typing import Any
 from continuum_sim.engine.clock import Clock, instant_number
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.counts import QueueCounts
+from continuum_sim.engine.joint import JointSteps
+from continuum_sim.engine.lockstep import Lockstep
+from continuum_sim.engine.rank import LockstepRank
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.engine.replica import Replica
 from continuum_sim.engine.request import Context, Request
@@ -23,6 +26,7 @@ from continuum_sim.policies.rules.session_affinity import SessionAffinity
 from continuum_sim.policies.rules.vllm_balancer import VllmBalancer
 from continuum_sim.policies.views import EngineCounts, RoutedTurn, TierView
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.ranked import ranked
 from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.world.coordinator import Coordinator
 from continuum_sim.world.deployments import Deployments
@@ -71,6 +75,7 @@ class Cluster:
         setups: Sequence[ReplicaSetup],
         *,
         ranks: int = 1,
+        lockstep: bool = False,
         routing: Routing | None = None,
         stepwise: bool = False,
         log: LogLine | None = None,
@@ -81,24 +86,41 @@ class Cluster:
         ----------
         setups
             Deployments, each of `ranks` engines; those of the first have the first numbers.
+        lockstep
+            Whether the ranks of a deployment step together, as those of a mixture of experts do.
         routing
             Replaces the policy's own routing, or the default (`default_routing`) if it has none.
         """
-        setups = [setup for setup in setups for _ in range(ranks)]
         self.ranks = ranks
         """Data-parallel ranks of each deployment."""
+        lockstep = lockstep and ranks > 1
+        engines = len(setups) * ranks
         self.replicas: list[Replica] = []
-        for number, setup in enumerate(setups):
-            config = setup.config
-            scheduler = Scheduler(
-                config,
-                policy,
-                fit_rebuild_time(setup.step_time, config.max_num_batched_tokens, config.max_model_len),
-                log if log is None or len(setups) == 1 else _of_replica(log, number),
-                self.replicas[0].scheduler if self.replicas else None,
-            )
-            replica = Replica(env, scheduler, setup.step_time, stepwise=stepwise, number=number, replicas=len(setups))
-            self.replicas.append(replica)
+        for setup in setups:
+            config, step_time = setup.config, setup.step_time
+            rebuild_time = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
+            joint = JointSteps(ahead=config.max_concurrent_batches > 1) if lockstep else None
+            together: list[LockstepRank] = []
+            for number in range(len(self.replicas), len(self.replicas) + ranks):
+                scheduler = Scheduler(
+                    config,
+                    policy,
+                    rebuild_time,
+                    log if log is None or engines == 1 else _of_replica(log, number),
+                    self.replicas[0].scheduler if self.replicas else None,
+                )
+                if joint is None:
+                    replica = Replica(env, scheduler, step_time, stepwise=stepwise, number=number, replicas=engines)
+                    self.replicas.append(replica)
+                else:
+                    rank = LockstepRank(
+                        env, scheduler, step_time, joint, stepwise=stepwise, number=number, replicas=engines
+                    )
+                    together.append(rank)
+                    self.replicas.append(rank)
+            if joint is not None:
+                Lockstep(env, together, joint, ranked(step_time), stepwise=stepwise, replicas=engines)
+        setups = [setup for setup in setups for _ in range(ranks)]
         self.configs = tuple(setup.config for setup in setups)
         self.moved_in = [0] * len(setups)
         """Number of turns, per replica, that came from another replica."""
@@ -108,10 +130,10 @@ class Cluster:
         self._alike = len(set(self.configs)) == 1
         self._coordinators: list[Coordinator] = []
         if self.router is not None and self.router.reads_counts:
-            self._coordinators = [Coordinator(ranks) for _ in range(len(setups) // ranks)]
+            self._coordinators = [Coordinator(ranks, lockstep=lockstep) for _ in range(len(setups) // ranks)]
             for replica in self.replicas:
-                coordinator, rank = self._coordinators[replica.number // ranks], replica.number % ranks
-                replica.counts = QueueCounts(replica.scheduler, partial(coordinator.tell, rank))
+                tell = partial(self._coordinators[replica.number // ranks].tell, replica.number % ranks)
+                replica.counts = QueueCounts(replica.scheduler, tell)
 
     def open(self, program: Program) -> Stay:
         """Start a program's stay in the cluster."""

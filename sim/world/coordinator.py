@@ -10,6 +10,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
+from continuum_sim.engine.counts import NO_STAMP, Stamp
 from continuum_sim.policies.views import EngineCounts
 
 _MS: Final = 1_000_000
@@ -20,21 +21,16 @@ _UNCHANGED_INTERVAL: Final = 5_000 * _MS
 """Time from one publication to the next if no count has changed."""
 _STEP_WAIT: Final = 50 * _MS
 """How long it waits for more counts of the same step, where ranks step together."""
-NEVER_SENT: Final = (-1, -1)
-"""Before every stamp."""
-
-Stamp = tuple[int, int]
-"""Wave and step that a message was sent in."""
 
 
 class _Message(NamedTuple):
     at: int
     """Instant."""
+    stamp: Stamp
     order: int
     engine: int
     """Negative for one without counts."""
     counts: EngineCounts
-    stamp: Stamp
 
 
 NO_COUNTS: Final = EngineCounts(0, 0, 0.0)
@@ -55,14 +51,14 @@ class Coordinator:
         self._messages: list[_Message] = []
         self._sent = 0
         self._stats_changed = False
-        self._last_stats = NEVER_SENT
+        self._last_stats = NO_STAMP
         self._last_step_counts: tuple[EngineCounts, ...] | None = None
         self._polls_since = 0
         self._last_publish = 0  # when the server starts, nothing has changed yet
 
-    def tell(self, engine: int, at: int, counts: EngineCounts, stamp: Stamp = NEVER_SENT) -> None:
+    def tell(self, engine: int, at: int, counts: EngineCounts, stamp: Stamp = NO_STAMP) -> None:
         """Take an engine's counts, which it sends at this instant, not before the latest publication asked for."""
-        heappush(self._messages, _Message(at, self._sent, engine, counts, stamp))
+        heappush(self._messages, _Message(at, stamp, self._sent, engine, counts))
         self._sent += 1
 
     def tell_nothing(self, at: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ from support.steptimes import Bent, affine, constant
 from support.strategies import engines, policies, tiered, traces
 
 eighths = st.integers(0, 24).map(lambda k: k / 8)
-Case = tuple[list[Program], EngineConfig, int, int, int | None]
+Case = tuple[list[Program], EngineConfig, int, int, int | None, bool]
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,20 @@ class _Watched(Router):
 
 @st.composite
 def ranked(draw: st.DrawFn, times: st.SearchStrategy[float] | None = None) -> Case:
-    """Draw a trace, the engine of every rank, ranks, deployments, and API servers."""
+    """Draw a trace, the engine of every rank, ranks, deployments, API servers, and whether ranks step together."""
     programs = draw(traces(times, times))
     config = draw(engines(programs))
     if draw(st.booleans()):
         config = draw(tiered(config))
-    return programs, config, draw(st.integers(2, 3)), draw(st.integers(1, 2)), draw(st.sampled_from([None, 1, 2]))
+    lockstep = draw(st.booleans())
+    if lockstep:
+        config = replace(config, prefill_schedule_interval=1)
+    servers = draw(st.sampled_from([None, 1, 2]))
+    return programs, config, draw(st.integers(2, 3)), draw(st.integers(1, 2)), servers, lockstep
 
 
 def check(case: Case, policy: str, step_time: StepTime) -> tuple[Outcome, Outcome]:
-    programs, config, ranks, deployments, servers = case
+    programs, config, ranks, deployments, servers, lockstep = case
     others = [config] * (deployments - 1)
     rules = [Watched(servers) if deployments == 1 else None for _ in range(2)]
     stepwise, fast = (
@@ -73,6 +77,7 @@ def check(case: Case, policy: str, step_time: StepTime) -> tuple[Outcome, Outcom
             config=config,
             others=others,
             ranks=ranks,
+            lockstep=lockstep,
             routing=rule,
             step_time=step_time,
             stepwise=stepwise,

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from continuum_sim.engine.counts import Stamp
 from continuum_sim.policies.rules.vllm_balancer import VllmBalancer
 from continuum_sim.policies.views import EngineCounts, RoutedTurn
-from continuum_sim.world.coordinator import Coordinator, Stamp
+from continuum_sim.world.coordinator import Coordinator
 
 pytestmark = pytest.mark.engine
 

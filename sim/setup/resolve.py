@@ -37,7 +37,7 @@ from continuum_sim.steady.population import draw_notes
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import make_step_time, measured_on_one_gpu
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
-from continuum_sim.world.cluster import DEFAULT_ROUTING
+from continuum_sim.world.deployments import default_routing
 from continuum_sim.world.fits import remedies
 from continuum_sim.world.tools import ToolConfig
 
@@ -76,14 +76,26 @@ class ResolvedRun:
     engine: EngineConfig
     step_time: StepTime
     replicas: tuple[ResolvedReplica, ...]
-    """All engines; `gpu`, `engine` and `step_time` are those of the first."""
+    """All replicas; `gpu`, `engine` and `step_time` are those of the first."""
+    ranks: int
+    """Data-parallel ranks of each replica, which are engines of their own."""
     routing: Routing | None
-    """How turns find their replicas; None if there is only one."""
+    """How turns find their engines; None if there is only one."""
     tools: ToolConfig
     burst: Burst | None
     """Programs on top of the load."""
     notes: tuple[str, ...]
     """Where a real engine would behave differently, and where intervals over runs would claim too much."""
+
+    @property
+    def engines(self) -> list[ResolvedReplica]:
+        """The replica of every engine, ranks of one next to each other."""
+        return [replica for replica in self.replicas for _ in range(self.ranks)]
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether ranks step together: those of a mixture of experts, which vLLM spreads over all of them."""
+        return self.ranks > 1 and self.model.n_experts > 0
 
     @property
     def gpus(self) -> list[str]:
@@ -136,6 +148,12 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         for _ in arrivals.times(source, np.random.default_rng(0)):
             pass  # raises before anything runs if the trace is out of order
     config = _with_population(config, arrivals, draws=draws)
+    ranks = ranks_of(config)
+    if ranks > 1 and model.n_experts and config.prefill_schedule_interval > 1:
+        raise ConfigError(
+            f"prefill_schedule_interval is {config.prefill_schedule_interval}, but ranks of a mixture, which would "
+            "count it together, are simulated without: leave it out"
+        )
     length = config.length
     length.check(source.programs, arrivals)
     return ResolvedRun(
@@ -149,7 +167,8 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         engine=first.engine,
         step_time=first.step_time,
         replicas=replicas,
-        routing=resolve_routing(config, policy, len(replicas)),
+        ranks=ranks,
+        routing=resolve_routing(config, policy, len(replicas), ranks),
         tools=config.tools,
         burst=None if length.burst is None else Burst.on(source, length.burst),
         notes=(
@@ -159,6 +178,11 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
             *(draw_notes(source) if length.drawn else ()),
         ),
     )
+
+
+def ranks_of(config: RunConfig) -> int:
+    """Return the data-parallel ranks of each replica: seam for the setting `data_parallel_size`, to be joined here."""
+    return 1
 
 
 def _remedies(tokens: int, *, engines: Sequence[EngineConfig], model: ModelSpec, config: RunConfig) -> str:
@@ -247,20 +271,20 @@ def _engine_of(spec: ReplicaSpec, config: RunConfig, model: ModelSpec) -> Engine
         raise ConfigError(f"replica {spec.name}: {error}" if spec.tiers else str(error)) from None
 
 
-def resolve_routing(config: RunConfig, policy: Policy, replicas: int) -> Routing | None:
-    """Choose the routing rule: the one asked for, else the policy's, else session affinity.
+def resolve_routing(config: RunConfig, policy: Policy, replicas: int, ranks: int = 1) -> Routing | None:
+    """Choose the routing rule: the one asked for, else the policy's, else the default for so many ranks.
 
     Raises
     ------
     ConfigError, PolicyError
-        For an unknown rule, or a rule with a single replica.
+        For an unknown rule, or a rule with a single engine.
     """
     asked = parse_routing(config.router) if isinstance(config.router, str) else config.router
-    if replicas == 1:
+    if replicas * ranks == 1:
         if asked is not None:
             raise ConfigError("a router needs replicas to choose from: give --replicas 2 or more, or no --router")
         return None
-    return asked or policy.routing or DEFAULT_ROUTING
+    return asked or policy.routing or default_routing(replicas, ranks)
 
 
 def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineConfig:

@@ -22,33 +22,13 @@ from continuum_sim.engine.replica import Replica
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import LogStep, Scheduler
 from continuum_sim.policies import Policy, PolicyError, Router, Routing
-from continuum_sim.policies.rules.session_affinity import SessionAffinity
-from continuum_sim.policies.rules.vllm_balancer import VllmBalancer
 from continuum_sim.policies.views import EngineCounts, RoutedTurn, TierView
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.ranked import ranked
 from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.world.coordinator import Coordinator
-from continuum_sim.world.deployments import Deployments
+from continuum_sim.world.deployments import default_routing
 from continuum_sim.world.fits import fitting
-
-DEFAULT_ROUTING = SessionAffinity()
-"""Used unless the user or the policy chooses another: agents come back, and their cache is where they were."""
-
-
-def default_routing(ranks: int = 1, api_servers: int | None = None) -> Routing:
-    """Return the rule that is used unless the user or the policy chooses another.
-
-    Parameters
-    ----------
-    ranks
-        Data-parallel ranks of each deployment: vLLM's own balancer chooses among them, `DEFAULT_ROUTING` among
-        deployments.
-    api_servers
-        API servers of each deployment; None for vLLM's default.
-    """
-    return DEFAULT_ROUTING if ranks == 1 else Deployments(DEFAULT_ROUTING, VllmBalancer(api_servers), ranks)
-
 
 LogLine = Callable[..., None]
 """Takes the arguments of a `LogStep` and, with several replicas, the number of the replica after them."""
@@ -125,7 +105,7 @@ class Cluster:
         self.moved_in = [0] * len(setups)
         """Number of turns, per replica, that came from another replica."""
         self._views = [_View(replica) for replica in self.replicas]
-        rule = routing or policy.routing or default_routing(ranks)
+        rule = routing or policy.routing or default_routing(engines // ranks, ranks)
         self.router: Router | None = rule.start() if len(setups) > 1 else None
         self._alike = len(set(self.configs)) == 1
         self._coordinators: list[Coordinator] = []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from continuum_sim.policies import ReplicaView, RoutedTurn, Router, Routing
+from continuum_sim.policies.rules.session_affinity import SessionAffinity
+from continuum_sim.policies.rules.vllm_balancer import VllmBalancer
 from continuum_sim.policies.views import EngineCounts, TierView
 
 
@@ -23,6 +26,21 @@ class Deployments(Routing):
     def start(self) -> Router:
         """Make the routers of all deployments as they are met."""
         return _Deployments(self)
+
+
+DEFAULT_ROUTING: Final = SessionAffinity()
+"""Used among replicas unless the user or the policy chooses another: agents come back, and their cache is there."""
+
+
+def default_routing(deployments: int, ranks: int) -> Routing:
+    """Return the rule that is used unless the user or the policy chooses another.
+
+    vLLM's own balancer chooses among the ranks of a deployment, as it does for clients that bind none.
+    """
+    if ranks == 1:
+        return DEFAULT_ROUTING
+    within = VllmBalancer()
+    return within if deployments == 1 else Deployments(DEFAULT_ROUTING, within, ranks)
 
 
 class _Deployments(Router):

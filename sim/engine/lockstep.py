@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
 import simpy
 from simpy.events import EventPriority
 
-from continuum_sim.engine.clock import Clock, step_rank
+from continuum_sim.engine.clock import Clock, instant_number, step_rank
 from continuum_sim.engine.joint import JointSteps
 from continuum_sim.engine.rank import HALF_INSTANT_S, LockstepRank
 from continuum_sim.steptime.model import RankedStepTime
@@ -58,6 +58,8 @@ class Lockstep:
         self._woken_s = 0.0
         self._end: simpy.Event | None = None
         """Succeeds when the joint steps under way are over."""
+        self.when_paused: Callable[[int], None] = _nothing
+        """Called with the instant at which the ranks pause; a coordinator hears of it."""
         for rank in ranks:
             rank.when_cut, rank.when_woken = self._cut, self._woken
         self.process = env.process(self._run())
@@ -147,6 +149,7 @@ class Lockstep:
             most = joint.to_sync()
             if not most:
                 joint.running = False
+                self.when_paused(instant_number(joint.start_s))
                 return False
         if self._stepwise:
             most = 1
@@ -210,3 +213,7 @@ class Lockstep:
                 now_s = joint.start_s + steps * step_s
                 yield env.boundary(now_s, self._ends_later)
         joint.start_s = now_s
+
+
+def _nothing(at: int) -> None:
+    """Tell nobody."""

@@ -76,6 +76,7 @@ class Cluster:
         lockstep = lockstep and ranks > 1
         engines = len(setups) * ranks
         self.replicas: list[Replica] = []
+        groups: list[Lockstep] = []
         for setup in setups:
             config, step_time = setup.config, setup.step_time
             rebuild_time = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
@@ -99,7 +100,7 @@ class Cluster:
                     together.append(rank)
                     self.replicas.append(rank)
             if joint is not None:
-                Lockstep(env, together, joint, ranked(step_time), stepwise=stepwise, replicas=engines)
+                groups.append(Lockstep(env, together, joint, ranked(step_time), stepwise=stepwise, replicas=engines))
         setups = [setup for setup in setups for _ in range(ranks)]
         self.configs = tuple(setup.config for setup in setups)
         self.moved_in = [0] * len(setups)
@@ -114,6 +115,8 @@ class Cluster:
             for replica in self.replicas:
                 tell = partial(self._coordinators[replica.number // ranks].tell, replica.number % ranks)
                 replica.counts = QueueCounts(replica.scheduler, tell)
+            for group, coordinator in zip(groups, self._coordinators, strict=False):
+                group.when_paused = coordinator.tell_nothing
 
     def open(self, program: Program) -> Stay:
         """Start a program's stay in the cluster."""

@@ -62,7 +62,7 @@ class Coordinator:
         self._sent += 1
 
     def tell_nothing(self, at: int) -> None:
-        """Take a message about waves, after which the coordinator begins to wait anew."""
+        """Take a message without counts, such as that the ranks pause: the coordinator begins to wait anew."""
         self.tell(-1, at, NO_COUNTS)
 
     def published(self, until: int) -> tuple[EngineCounts, ...] | None:

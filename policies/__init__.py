@@ -42,6 +42,7 @@ from continuum_sim.policies.registry import (
     register_routing,
 )
 from continuum_sim.policies.views import (
+    EngineCounts,
     EngineView,
     Foresight,
     Moment,
@@ -64,6 +65,7 @@ __all__ = [
     "CapacityGate",
     "Decision",
     "Durations",
+    "EngineCounts",
     "EngineView",
     "Fate",
     "Foresight",

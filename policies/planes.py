@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from inspect import signature
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.moved import missing
-from continuum_sim.policies.views import Moment, ProgramView, ReplicaView, RoutedTurn, TurnView
+from continuum_sim.policies.views import EngineCounts, Moment, ProgramView, ReplicaView, RoutedTurn, TurnView
 
 
 class Fate(Enum):
@@ -261,6 +261,13 @@ class Admission(Gate):
 class Router(ABC):
     """The part of a routing rule that acts. Each cluster has a router of its own, so a router may keep state."""
 
+    reads_counts: ClassVar[bool] = False
+    """Whether the rule overrides `counts_published`; set automatically."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _follows(cls, "reads_counts", Router, "counts_published")
+
     @abstractmethod
     def route(self, turn: RoutedTurn, replicas: Sequence[ReplicaView], now_s: float) -> int:
         """Return the number of the replica that this turn goes to; the choice is final.
@@ -271,6 +278,15 @@ class Router(ABC):
 
     def program_left(self, program_id: str) -> None:  # noqa: B027 (most keep no state)
         """React to a program that ended."""
+
+    def turn_ended(self, program_id: str) -> None:  # noqa: B027
+        """React to the end of a program's turn, or to an abort that the engine has carried out."""
+
+    def counts_published(self, counts: Mapping[int, EngineCounts]) -> None:  # noqa: B027
+        """React to what a coordinator of data-parallel ranks published, at most every 100 ms: counts by replica.
+
+        Called before `route` with the latest that were published before that turn, if they are new.
+        """
 
 
 @dataclass(frozen=True)

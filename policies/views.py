@@ -235,6 +235,15 @@ class ReplicaView(Protocol):
         """Return how many leading tokens of the prompt this replica holds in full blocks, going by its cache events."""
 
 
+class EngineCounts(NamedTuple):
+    """What an engine told the coordinator about itself, in vLLM's order."""
+
+    waiting: int
+    running: int
+    kv_cache_usage: float
+    """Share of KV blocks that turns or pins hold."""
+
+
 _SHIFT = (0.5 - EDGE) * 1e-6
 
 

@@ -1,4 +1,4 @@
-"""`least-loaded`: every turn goes to the replica with the least work, as in vLLM's own data-parallel front end."""
+"""`least-loaded`: every turn goes to the replica with the least work: `vllm-balancer`, if it knew all at once."""
 
 from __future__ import annotations
 

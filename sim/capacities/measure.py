@@ -41,7 +41,7 @@ _WARMUP: Final = 0.1
 def fits_of(run: ResolvedRun) -> float:
     """Return how many programs, with their final contexts, fit the KV caches of all replicas together."""
     contexts = [program.turns[-1].context_tokens for program in run.trace]
-    return max(1.0, sum([_fitting(replica.engine, contexts) for replica in run.replicas]))
+    return max(1.0, sum([_fitting(replica.engine, contexts) for replica in run.engines]))
 
 
 def _fitting(engine: EngineConfig, contexts: Sequence[int]) -> float:

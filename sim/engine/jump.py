@@ -36,7 +36,7 @@ from continuum_sim.policies.instants import EDGE, SAME_INSTANT_S
 from continuum_sim.steptime.batch import grown
 from continuum_sim.steptime.model import StepTime
 
-_BEFORE_S: Final = (2 - EDGE) * SAME_INSTANT_S
+BEFORE_S: Final = (2 - EDGE) * SAME_INSTANT_S
 """A step's boundary has passed if the step ended at least this long before the clock's current time."""
 
 
@@ -44,63 +44,39 @@ Report = Callable[[Plan, int, float, float, list[Request]], None]
 """Called with (plan, steps, start in s, end in s, turns that ended) for equal steps that have run."""
 
 
-class Jump:
-    """One or more steps: the oldest one planned, then more like the latest one; events may cut it short."""
+class Stretch:
+    """Steps that are carried out at once: the oldest one planned, then more like the latest one; it may be cut short.
 
-    def __init__(
-        self, scheduler: Scheduler, step_time: StepTime, start_s: float, report: Report, *, stepwise: bool
-    ) -> None:
-        """Determine for how many steps the plan holds and when they end."""
-        first, latest = scheduler.plans[0], scheduler.plans[-1]
+    A subclass says when they end.
+    """
+
+    def __init__(self, scheduler: Scheduler, start_s: float, report: Report) -> None:
+        """Start with one step."""
         self._scheduler = scheduler
-        self._step_time = step_time
         self._report = report
-        self._batch = first.batch
-        self._first_s = 0.0
-        """Seconds of the first step, if it is unlike those that follow."""
-        self._ends_s: list[float] = []
-        """When each step ends, counted from the start, if their contexts do not grow evenly."""
-        steps = 1 if stepwise else 1 + repetitions(scheduler)
-        if steps > 1 and scheduler.drafts is not None:
-            self._ends_s = scheduler.drafts.ends_s(step_time, list(scheduler.plans), steps)
-            self._first_s = 0.0 if first is latest else self._ends_s[0]
-        elif steps > 1 and first is not latest and (first.sampling or latest.batch != grown(first.batch, 1)):
-            self._batch = latest.batch
-            self._first_s = step_time.run_s(first.batch, 1)
-        event_s = scheduler.next_event_s() if steps > 1 else math.inf
-        if event_s <= start_s:
-            steps, event_s = 1, math.inf
-        self.steps = steps
-        """Number of steps in the jump."""
-        run_s = self._run_s(steps)
-        if start_s + run_s > event_s:
-            self.steps = self._steps_to_reach(event_s - start_s)
-            run_s = self._run_s(self.steps)
+        self._unlike = False
+        """Whether the first step is unlike those that follow."""
+        self.start_s = self.end_s = start_s
+        self.steps = 1
+        """Number of steps in the stretch."""
+        self.open = False
+        """Whether an event that may change the next step cuts it short."""
         self._passed = 0
-        """Number of them that the scheduler has already carried out."""
-        self.start_s, self.end_s = start_s, start_s + run_s
+        """Number of steps that the scheduler has already carried out."""
         self._reported, self._reported_s = 0, start_s
         """Number of steps that have been reported, and their end."""
-        self.open = self.steps > 1 and (not latest.spent or scheduler.governor.reviews or scheduler.counts_turns)
-        """Whether an event that may change the next step cuts the jump short."""
 
     def catch_up(self, clock_s: float) -> None:
         """Carry out the steps that are over at clock time `clock_s`, so that the scheduler's state is up to date."""
         if self.steps > 1:
             self._pass(self._steps_begun(clock_s) - 1)
 
-    def cut(self, clock_s: float) -> bool:
-        """End the jump with the step under way; return True if that is sooner."""
-        self.open = False
-        steps = self._steps_begun(clock_s)
-        if steps == self.steps:
-            return False
-        self.steps = steps
-        self.end_s = self.start_s + self._run_s(steps)
-        return True
+    def end_of_step_s(self, clock_s: float) -> float:
+        """Return when the step under way at clock time `clock_s` ends."""
+        return self.start_s + self._run_s(self._steps_begun(clock_s))
 
     def ends_turn(self) -> bool:
-        """Return whether some turn has all its tokens when the jump ends."""
+        """Return whether some turn has all its tokens when the stretch ends."""
         plans, left = self._scheduler.plans, self.steps - 1 - self._passed
         return left >= steps_to_end(self._scheduler) + len(plans) - 1 if left else bool(plans[0].ended)
 
@@ -130,8 +106,8 @@ class Jump:
         if connector.stores_outputs:
             ahead = self._scheduler.most_plans > 1
             connector.repeat(self._scheduler.batch, over - self._passed, ahead=ahead, end_s=self._end_of_next_s)
-        if not self._passed and self._first_s:
-            first_end_s = self.start_s + self._first_s
+        if not self._passed and self._unlike:
+            first_end_s = self.start_s + self._run_s(1)
             self._tell(self._scheduler.pass_first(first_end_s), 1, first_end_s, [])
         self._scheduler.repeat(over - self._passed)
         self._passed = over
@@ -139,6 +115,59 @@ class Jump:
     def _end_of_next_s(self, steps: int) -> float:
         """Return when the n-th step ends of those that the scheduler has not carried out."""
         return self.start_s + self._run_s(self._passed + steps)
+
+    def _run_s(self, steps: int) -> float:
+        """Return the seconds of the first `steps` steps."""
+        raise NotImplementedError
+
+    def _steps_begun(self, clock_s: float) -> int:
+        """Return how many steps have begun; one that ends exactly at the clock's current time is still under way."""
+        raise NotImplementedError
+
+
+class Jump(Stretch):
+    """A stretch that lasts as long as a step-time model says."""
+
+    def __init__(
+        self, scheduler: Scheduler, step_time: StepTime, start_s: float, report: Report, *, stepwise: bool
+    ) -> None:
+        """Determine for how many steps the plan holds and when they end."""
+        super().__init__(scheduler, start_s, report)
+        first, latest = scheduler.plans[0], scheduler.plans[-1]
+        self._step_time = step_time
+        self._batch = first.batch
+        self._first_s = 0.0
+        """Seconds of the first step, if it is unlike those that follow."""
+        self._ends_s: list[float] = []
+        """When each step ends, counted from the start, if their contexts do not grow evenly."""
+        steps = 1 if stepwise else 1 + repetitions(scheduler)
+        if steps > 1 and scheduler.drafts is not None:
+            self._ends_s = scheduler.drafts.ends_s(step_time, list(scheduler.plans), steps)
+            self._first_s = 0.0 if first is latest else self._ends_s[0]
+        elif steps > 1 and begins_unlike(scheduler):
+            self._batch = latest.batch
+            self._first_s = step_time.run_s(first.batch, 1)
+        self._unlike = self._first_s != 0.0
+        event_s = scheduler.next_event_s() if steps > 1 else math.inf
+        if event_s <= start_s:
+            steps, event_s = 1, math.inf
+        self.steps = steps
+        run_s = self._run_s(steps)
+        if start_s + run_s > event_s:
+            self.steps = self._steps_to_reach(event_s - start_s)
+            run_s = self._run_s(self.steps)
+        self.end_s = start_s + run_s
+        self.open = self.steps > 1 and is_open(scheduler)
+
+    def cut(self, clock_s: float) -> bool:
+        """End the jump with the step under way; return True if that is sooner."""
+        self.open = False
+        steps = self._steps_begun(clock_s)
+        if steps == self.steps:
+            return False
+        self.steps = steps
+        self.end_s = self.start_s + self._run_s(steps)
+        return True
 
     def _run_s(self, steps: int) -> float:
         if self._ends_s:
@@ -158,8 +187,18 @@ class Jump:
         return 1 + self._step_time.steps_to_reach(self._batch, self.steps - 1, elapsed_s - self._first_s)
 
     def _steps_begun(self, clock_s: float) -> int:
-        # A step that ends exactly at the clock's current time is still under way.
-        return self._steps_to_reach(clock_s - _BEFORE_S - self.start_s)
+        return self._steps_to_reach(clock_s - BEFORE_S - self.start_s)
+
+
+def begins_unlike(scheduler: Scheduler) -> bool:
+    """Return whether the oldest of the planned steps is unlike those that would follow the latest."""
+    first, latest = scheduler.plans[0], scheduler.plans[-1]
+    return first is not latest and (bool(first.sampling) or latest.batch != grown(first.batch, 1))
+
+
+def is_open(scheduler: Scheduler) -> bool:
+    """Return whether an event may change what the steps after the latest plan do."""
+    return not scheduler.plans[-1].spent or scheduler.governor.reviews or scheduler.counts_turns
 
 
 def repetitions(scheduler: Scheduler) -> int:

@@ -11,6 +11,7 @@ from simpy.events import EventPriority
 
 from continuum_sim.engine.aborts import abort_requests, forget
 from continuum_sim.engine.clock import Clock, step_rank
+from continuum_sim.engine.counts import QueueCounts
 from continuum_sim.engine.jump import Jump
 from continuum_sim.engine.pipeline.oldest import OldestStep
 from continuum_sim.engine.pipeline.rounds import Rounds
@@ -91,6 +92,8 @@ class Replica:
         self.observer = observer
         self.gaps: EngineGaps | None = None
         """Counts the gaps between output tokens, if they are wanted."""
+        self.counts: QueueCounts | None = None
+        """Tells a coordinator of the queues, if there is one."""
         self.now_s = 0.0
         self.busy_s = 0.0
         """Seconds spent in steps that computed something."""
@@ -130,6 +133,8 @@ class Replica:
         if self.observer is not None:
             self.observer.on_submit(program_id, request, now_s)
         self._notice(matters, now_s)
+        if self.counts is not None:
+            self._note_soon()
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> ProgramView:
         """Remove and return a program in a tool call whose next turn goes to another replica."""
@@ -138,6 +143,8 @@ class Replica:
         program, matters = self.scheduler.hand_over(program_id, to, now_s)
         if matters and self.scheduler.has_work:
             self._notice(True, now_s)
+        if self.counts is not None:
+            self._note_soon()
         return program
 
     def abort(self, request: Request, now_s: float) -> None:
@@ -177,6 +184,15 @@ class Replica:
         if matters and jump is not None and jump.open and jump.cut(self.env.now):
             self.env.bring_forward(self._end, jump.end_s, self._rank_of_end(jump))
 
+    def _note_soon(self) -> None:
+        """Note what the step under way will find at its end, unless the jump ends there as well."""
+        jump = self._jump
+        if jump is not None and jump.steps > 1:
+            self.catch_up()
+            end_s = jump.end_of_step_s(self.env.now)
+            if end_s < jump.end_s and self.counts is not None:
+                self.counts.note(end_s)
+
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler = self.scheduler
         plans = scheduler.plans
@@ -184,6 +200,8 @@ class Replica:
         while True:
             if not plans and not scheduler.has_work and (asked or not scheduler.governor.has_away):
                 yield from self._sleep(self._wake_up_s())
+            if self.counts is not None:
+                self.counts.note(self.now_s)
             changed = self._plan_ahead()
             if not plans:
                 if scheduler.leaving:
@@ -214,6 +232,8 @@ class Replica:
                 jump.reach_last()
                 aborted = self._abort_requests()
             finished = jump.finish()
+            if self.counts is not None:
+                self.counts.note(self.now_s)
             if finished or aborted:
                 yield from self._hand_back(aborted + finished)
 
@@ -255,6 +275,8 @@ class Replica:
             if self.pipeline is not None:
                 self._enter(self.pipeline, plan)
             scheduler.update_after_schedule(plan)
+            if self.counts is not None and len(scheduler.plans) < scheduler.most_plans:
+                self.counts.note(self.now_s)
         return False
 
     def _carry_out_rounds(self, pipeline: Pipeline) -> None:

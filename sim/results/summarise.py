@@ -145,6 +145,7 @@ def summarise_replicas(
         parts.append(
             ReplicaSummary(
                 replica=number,
+                rank=number % cluster.ranks if cluster.ranks > 1 else UNSET,
                 gpu=gpus[number],
                 turns=int(tally.turns[number]),
                 moved_in=cluster.moved_in[number],

@@ -359,6 +359,8 @@ class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """One replica of a cluster."""
 
     replica: Count
+    rank: Count | msgspec.UnsetType = msgspec.UNSET
+    """Its data-parallel rank among those of its deployment; left out if it has none."""
     gpu: str
     turns: Count
     moved_in: Count

@@ -93,12 +93,12 @@ def execute(
         log = None if logged is None else keep_decisions(logged)
         if out is not None:
             staged = stack.enter_context(staged_directory(out, force=force))
-            files = table_files(staged, tables, cluster=len(run.replicas) > 1)
+            files = table_files(staged, tables, cluster=len(run.engines) > 1)
             for table, write in stack.enter_context(files).items():
                 sinks.setdefault(table, []).append(write)
             if decisions:
                 log = stack.enter_context(decision_file(staged / DECISIONS))
-        recorder = RunRecorder(sinks, progress, replicas=len(run.replicas), length=run.config.length, burst=run.burst)
+        recorder = RunRecorder(sinks, progress, replicas=len(run.engines), length=run.config.length, burst=run.burst)
         summary = simulate(run, recorder, log, progress)
         manifest = make_manifest(run, wall_s=summary.wall_s, command=command)
         if out is not None:
@@ -124,14 +124,14 @@ def simulate(
         raise ConfigError(f"no program arrives within the duration of {run.config.length.duration_s:g} s")
     wall_s = time.perf_counter() - started_s
     recovery = _recovery(run, recorder, progress)
-    parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.replicas])
+    parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.engines])
     tools = None if simulation.tools is None else simulation.tools.totals
     clients = None if simulation.clients is None else simulation.clients.totals
     gaps_grew = tally.children > 0 or (tools is not None and tools.waits > 0)
     return summarise(
         tally,
         totals,
-        [replica.engine for replica in run.replicas],
+        [replica.engine for replica in run.engines],
         tools,
         clients,
         policy=run.policy.name,
@@ -198,6 +198,8 @@ def serve(
         timeline=timeline,
         log=log,
         others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
+        ranks=run.ranks,
+        lockstep=run.lockstep,
         routing=routing,
         tools=ToolOutcomes(run.tools, run.config.seed),
         clients=ClientDraws(run.config.clients, run.config.seed),

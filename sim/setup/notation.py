@@ -13,6 +13,7 @@ from continuum_sim.names import check_names
 from continuum_sim.policies import Policy, PolicyError, Preset, Routing, find_preset
 from continuum_sim.policies.registry import BASES, PLANES, PRESETS, ROUTINGS, find_plane, load_plugins, make_plane
 from continuum_sim.traces.arrivals import ARRIVALS, Closed, OpenArrivals
+from continuum_sim.world.deployments import Deployments
 
 T = TypeVar("T")
 
@@ -196,6 +197,8 @@ def parse_routing(text: str) -> Routing:
 
 def routing_spec(routing: Routing) -> str:
     """Return a routing rule in the notation of the command line, without parameters at their defaults."""
+    if isinstance(routing, Deployments):
+        return f"{routing_spec(routing.among)} of deployments, {routing_spec(routing.within)} of their ranks"
     cls = type(routing)
     name = next((name for name, known in ROUTINGS.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
     chosen = {f.name: getattr(routing, f.name) for f in fields(cls) if getattr(routing, f.name) != f.default}

@@ -16,9 +16,7 @@ from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
 from continuum_sim.hardware.kv import served_with
-from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.split_rules import check_split
-from continuum_sim.hardware.splits import split_text
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.policies.planes import keeps_contexts
 from continuum_sim.policies.rules.priority import by_priority
@@ -34,14 +32,14 @@ from continuum_sim.setup.kv_groups import (
 from continuum_sim.setup.notation import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.setup.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.setup.run_config import DEFAULT_ARRIVALS, RunConfig
+from continuum_sim.setup.step_times import split_step_time
 from continuum_sim.setup.trace_source import TraceSource
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.population import draw_notes
-from continuum_sim.steptime.kind import refuse_link
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.named import make_step_time, measured_on_one_gpu
+from continuum_sim.steptime.named import measured_on_one_gpu
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
-from continuum_sim.world.cluster import DEFAULT_ROUTING
+from continuum_sim.world.deployments import default_routing
 from continuum_sim.world.fits import remedies
 from continuum_sim.world.tools import ToolConfig
 
@@ -80,14 +78,26 @@ class ResolvedRun:
     engine: EngineConfig
     step_time: StepTime
     replicas: tuple[ResolvedReplica, ...]
-    """All engines; `gpu`, `engine` and `step_time` are those of the first."""
+    """All replicas; `gpu`, `engine` and `step_time` are those of the first."""
+    ranks: int
+    """Data-parallel ranks of each replica, which are engines of their own."""
     routing: Routing | None
-    """How turns find their replicas; None if there is only one."""
+    """How turns find their engines; None if there is only one."""
     tools: ToolConfig
     burst: Burst | None
     """Programs on top of the load."""
     notes: tuple[str, ...]
     """Where a real engine would behave differently, and where intervals over runs would claim too much."""
+
+    @property
+    def engines(self) -> list[ResolvedReplica]:
+        """The replica of every engine, ranks of one next to each other."""
+        return [replica for replica in self.replicas for _ in range(self.ranks)]
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether ranks step together: those of a mixture of experts, which vLLM spreads over all of them."""
+        return self.ranks > 1 and self.model.n_experts > 0
 
     @property
     def gpus(self) -> list[str]:
@@ -117,7 +127,6 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     if not caches_prefixes(config, model):
         config = replace(config, enable_prefix_caching=False)
     check_split(model, config.parallel)
-    _check_engines(config.parallel)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
     replicas = resolve_replicas(config, model, gpu)
     first = replicas[0]
@@ -141,6 +150,12 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         for _ in arrivals.times(source, np.random.default_rng(0)):
             pass  # raises before anything runs if the trace is out of order
     config = _with_population(config, arrivals, draws=draws)
+    ranks = config.data_parallel_size
+    if ranks > 1 and model.n_experts and config.prefill_schedule_interval > 1:
+        raise ConfigError(
+            f"prefill_schedule_interval is {config.prefill_schedule_interval}, but ranks of a mixture, which would "
+            "count it together, are simulated without: leave it out"
+        )
     length = config.length
     length.check(source.programs, arrivals)
     return ResolvedRun(
@@ -154,7 +169,8 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         engine=first.engine,
         step_time=first.step_time,
         replicas=replicas,
-        routing=resolve_routing(config, policy, len(replicas)),
+        ranks=ranks,
+        routing=resolve_routing(config, policy, len(replicas), ranks),
         tools=config.tools,
         burst=None if length.burst is None else Burst.on(source, length.burst),
         notes=(
@@ -164,15 +180,6 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
             *(draw_notes(source) if length.drawn else ()),
         ),
     )
-
-
-def _check_engines(parallel: Parallel) -> None:
-    """Refuse stages and ranks until engines have them: seam for the branches `pp` and `rk`, to be removed there."""
-    if parallel.pipeline_parallel_size > 1 or parallel.data_parallel_size > 1:
-        raise ConfigError(
-            f"split {split_text(parallel)}: engines with pipeline stages or data-parallel ranks are not simulated yet; "
-            "`hardware` shows their memory and steps"
-        )
 
 
 def _remedies(tokens: int, *, engines: Sequence[EngineConfig], model: ModelSpec, config: RunConfig) -> str:
@@ -244,10 +251,7 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
                 f"{what} gives the step times of one kind of GPU, but the replicas use several "
                 f"({', '.join(gpus)}); use roofline, or identical replicas"
             )
-        if not isinstance(step_time, str):
-            refuse_link(config.parallel, f"the step times given ({type(step_time).__name__})")
-        else:
-            step_time = make_step_time(step_time, model=model, gpu=item, parallel=config.parallel)
+        step_time = split_step_time(step_time, model=model, gpu=item, parallel=config.parallel)
         if config.speculation is not None:
             step_time = config.speculation.timed(step_time, model, item, config.parallel)
         made[spec.name] = ResolvedReplica(spec.name, item, _engine_of(spec, config, model), step_time)
@@ -263,20 +267,20 @@ def _engine_of(spec: ReplicaSpec, config: RunConfig, model: ModelSpec) -> Engine
         raise ConfigError(f"replica {spec.name}: {error}" if spec.tiers else str(error)) from None
 
 
-def resolve_routing(config: RunConfig, policy: Policy, replicas: int) -> Routing | None:
-    """Choose the routing rule: the one asked for, else the policy's, else session affinity.
+def resolve_routing(config: RunConfig, policy: Policy, replicas: int, ranks: int = 1) -> Routing | None:
+    """Choose the routing rule: the one asked for, else the policy's, else the default for so many ranks.
 
     Raises
     ------
     ConfigError, PolicyError
-        For an unknown rule, or a rule with a single replica.
+        For an unknown rule, or a rule with a single engine.
     """
     asked = parse_routing(config.router) if isinstance(config.router, str) else config.router
-    if replicas == 1:
+    if replicas * ranks == 1:
         if asked is not None:
             raise ConfigError("a router needs replicas to choose from: give --replicas 2 or more, or no --router")
         return None
-    return asked or policy.routing or DEFAULT_ROUTING
+    return asked or policy.routing or default_routing(replicas, ranks)
 
 
 def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineConfig:
@@ -335,6 +339,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         prefix_cache_retention_interval=_retention_interval(config.prefix_cache_retention_interval),
         vllm_version=config.vllm_version,
         prefill_schedule_interval=config.prefill_schedule_interval,
+        pipeline_parallel_size=config.pipeline_parallel_size,
     )
 
 

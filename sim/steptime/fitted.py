@@ -145,4 +145,4 @@ def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) 
     return load_fitted(read_path(argument, "fitted", "FILE"))
 
 
-STEP_TIME = StepTimeKind("fitted", _make, one_gpu=True, kv_dtypes=False)
+STEP_TIME = StepTimeKind("fitted", _make, one_gpu=True, kv_dtypes=False, of_engine=True)

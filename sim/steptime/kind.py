@@ -32,6 +32,8 @@ class StepTimeKind:
     """Whether it was measured on one kind of GPU and ignores which GPU is asked for."""
     kv_dtypes: bool = True
     """Whether its times depend on the bytes per element of the KV cache."""
+    of_engine: bool = False
+    """Whether whole steps of an engine were measured, so that it has no stages of its own."""
 
 
 def refuse_link(parallel: Parallel, owner: str) -> None:

@@ -59,3 +59,9 @@ def measured_on_one_gpu(spec: str) -> bool:
     """Return whether the model named by a spec holds for one kind of GPU only; False for an unknown name."""
     kind = _kind_of(spec)
     return kind is not None and kind.one_gpu
+
+
+def measured_on_engine(spec: str) -> bool:
+    """Return whether the model named by a spec was measured on whole steps of an engine; False for an unknown name."""
+    kind = _kind_of(spec)
+    return kind is not None and kind.of_engine

@@ -1,28 +1,34 @@
-"""Replicas behind one router: which replica a turn goes to, and what happens to the context it leaves behind."""
+"""Replicas behind one router: which replica a turn goes to, and what happens to the context it leaves behind.
+
+The data-parallel ranks of a deployment are replicas too: engines of their own, behind vLLM's balancer by default.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from continuum_sim.engine.clock import Clock
+from continuum_sim.engine.clock import Clock, instant_number
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.counts import QueueCounts
+from continuum_sim.engine.joint import JointSteps
+from continuum_sim.engine.lockstep import Lockstep
+from continuum_sim.engine.rank import LockstepRank
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.engine.replica import Replica
-from continuum_sim.engine.request import Context
+from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import LogStep, Scheduler
 from continuum_sim.policies import Policy, PolicyError, Router, Routing
-from continuum_sim.policies.rules.session_affinity import SessionAffinity
-from continuum_sim.policies.views import RoutedTurn, TierView
+from continuum_sim.policies.views import EngineCounts, RoutedTurn, TierView
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.ranked import ranked
 from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.world.coordinator import Coordinator
+from continuum_sim.world.deployments import default_routing
 from continuum_sim.world.fits import fitting
-
-DEFAULT_ROUTING = SessionAffinity()
-"""Used unless the user or the policy chooses another: agents come back, and their cache is where they were."""
-
 
 LogLine = Callable[..., None]
 """Takes the arguments of a `LogStep` and, with several replicas, the number of the replica after them."""
@@ -30,7 +36,7 @@ LogLine = Callable[..., None]
 
 @dataclass(frozen=True)
 class ReplicaSetup:
-    """The engine and step times of one replica."""
+    """The engine and step times of one replica, or of each rank of a deployment."""
 
     config: EngineConfig
     step_time: StepTime
@@ -48,6 +54,8 @@ class Cluster:
         policy: Policy,
         setups: Sequence[ReplicaSetup],
         *,
+        ranks: int = 1,
+        lockstep: bool = False,
         routing: Routing | None = None,
         stepwise: bool = False,
         log: LogLine | None = None,
@@ -56,28 +64,59 @@ class Cluster:
 
         Parameters
         ----------
+        setups
+            Deployments, each of `ranks` engines; those of the first have the first numbers.
+        lockstep
+            Whether the ranks of a deployment step together, as those of a mixture of experts do.
         routing
-            Replaces the policy's own routing, or `DEFAULT_ROUTING` if it has none.
+            Replaces the policy's own routing, or the default (`default_routing`) if it has none.
         """
+        self.ranks = ranks
+        """Data-parallel ranks of each deployment."""
+        lockstep = lockstep and ranks > 1
+        engines = len(setups) * ranks
         self.replicas: list[Replica] = []
-        for number, setup in enumerate(setups):
-            config = setup.config
-            scheduler = Scheduler(
-                config,
-                policy,
-                fit_rebuild_time(setup.step_time, config.max_num_batched_tokens, config.max_model_len),
-                log if log is None or len(setups) == 1 else _of_replica(log, number),
-                self.replicas[0].scheduler if self.replicas else None,
-            )
-            replica = Replica(env, scheduler, setup.step_time, stepwise=stepwise, number=number, replicas=len(setups))
-            self.replicas.append(replica)
+        groups: list[Lockstep] = []
+        for setup in setups:
+            config, step_time = setup.config, setup.step_time
+            rebuild_time = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
+            joint = JointSteps(ahead=config.max_concurrent_batches > 1) if lockstep else None
+            together: list[LockstepRank] = []
+            for number in range(len(self.replicas), len(self.replicas) + ranks):
+                scheduler = Scheduler(
+                    config,
+                    policy,
+                    rebuild_time,
+                    log if log is None or engines == 1 else _of_replica(log, number),
+                    self.replicas[0].scheduler if self.replicas else None,
+                )
+                if joint is None:
+                    replica = Replica(env, scheduler, step_time, stepwise=stepwise, number=number, replicas=engines)
+                    self.replicas.append(replica)
+                else:
+                    rank = LockstepRank(
+                        env, scheduler, step_time, joint, stepwise=stepwise, number=number, replicas=engines
+                    )
+                    together.append(rank)
+                    self.replicas.append(rank)
+            if joint is not None:
+                groups.append(Lockstep(env, together, joint, ranked(step_time), stepwise=stepwise, replicas=engines))
+        setups = [setup for setup in setups for _ in range(ranks)]
         self.configs = tuple(setup.config for setup in setups)
         self.moved_in = [0] * len(setups)
         """Number of turns, per replica, that came from another replica."""
         self._views = [_View(replica) for replica in self.replicas]
-        rule = routing or policy.routing or DEFAULT_ROUTING
+        rule = routing or policy.routing or default_routing(engines // ranks, ranks)
         self.router: Router | None = rule.start() if len(setups) > 1 else None
         self._alike = len(set(self.configs)) == 1
+        self._coordinators: list[Coordinator] = []
+        if self.router is not None and self.router.reads_counts:
+            self._coordinators = [Coordinator(ranks, lockstep=lockstep) for _ in range(len(setups) // ranks)]
+            for replica in self.replicas:
+                tell = partial(self._coordinators[replica.number // ranks].tell, replica.number % ranks)
+                replica.counts = QueueCounts(replica.scheduler, tell)
+            for group, coordinator in zip(groups, self._coordinators, strict=False):
+                group.when_paused = coordinator.tell_nothing
 
     def open(self, program: Program) -> Stay:
         """Start a program's stay in the cluster."""
@@ -86,6 +125,8 @@ class Cluster:
     def route(self, turn: RoutedTurn, stay: Stay, tokens: int) -> int:
         """Ask the router for a replica, out of those that can hold `tokens` tokens."""
         assert self.router is not None
+        if self._coordinators:
+            self._publish(turn.arrival_s)
         views = self._views if self._alike else [self._views[at] for at in fitting(tokens, self.configs)]
         for view in views:
             view.stay = stay
@@ -97,6 +138,18 @@ class Cluster:
                 f"replica {chosen!r}, expected one of those it fits: {offered}"
             )
         return chosen
+
+    def _publish(self, now_s: float) -> None:
+        """Tell the router what the coordinators published before now."""
+        assert self.router is not None
+        until = instant_number(now_s) - 1  # what happens at an instant may be told in any order
+        counts: dict[int, EngineCounts] = {}
+        for deployment, coordinator in enumerate(self._coordinators):
+            published = coordinator.published(until)
+            if published is not None:
+                counts.update(enumerate(published, deployment * self.ranks))
+        if counts:
+            self.router.counts_published(counts)
 
 
 class Stay:
@@ -147,6 +200,20 @@ class Stay:
         kept = self._kept[number]
         self._kept[number] = math.inf
         return self._context_at(number), int(kept) if index else turn.kept_tokens
+
+    def sent(self, request: Request) -> None:
+        """Have the router told when a turn that was placed, and accepted, ends."""
+        if self._cluster.router is not None and request.ended is not None:
+            assert request.ended.callbacks is not None
+            request.ended.callbacks.append(self._turn_ended)
+
+    def refused(self) -> None:
+        """Tell the router that the turn just placed was not accepted."""
+        self._turn_ended(None)
+
+    def _turn_ended(self, event: Any) -> None:
+        if self._cluster.router is not None:
+            self._cluster.router.turn_ended(self._name)
 
     def cached_blocks(self, scheduler: Scheduler, number: int, blocks: int) -> int:
         """Return how many leading blocks, of the first `blocks` of the turn being placed, a replica has cached."""

@@ -166,6 +166,7 @@ class Course:
             turn = replace(turn, kept_tokens=turn.input_tokens)
         replica = self._stay.place(index, turn, now_s)
         if not replica.accepts():
+            self._stay.refused()
             return None
         return self._submit(index, turn, replica, now_s, wanted_tokens)
 
@@ -196,6 +197,7 @@ class Course:
             wanted_tokens=wanted_tokens,
             drafted=self._drafts(index, turn, replica),
         )
+        self._stay.sent(request)
         replica.submit(self._program.program_id, request, now_s)
         return replica, request
 

@@ -74,6 +74,8 @@ class Simulation:
         observer: StepObserver | None = None,
         log: LogLine | None = None,
         others: Sequence[ReplicaSetup] = (),
+        ranks: int = 1,
+        lockstep: bool = False,
         routing: Routing | None = None,
         tools: ToolOutcomes | None = None,
         clients: ClientDraws | None = None,
@@ -97,6 +99,10 @@ class Simulation:
             Receives every decision of the policy.
         others
             The other replicas of a cluster.
+        ranks
+            Data-parallel ranks of each of them: engines with these settings each.
+        lockstep
+            Whether the ranks step together, as those of a mixture of experts do.
         routing
             Routing rule that replaces the policy's own or the default.
         tools
@@ -115,7 +121,9 @@ class Simulation:
         self.config = config
         self.recorder = recorder
         setups = [ReplicaSetup(config, step_time), *others]
-        self.cluster = Cluster(self.env, policy, setups, routing=routing, stepwise=stepwise, log=log)
+        self.cluster = Cluster(
+            self.env, policy, setups, ranks=ranks, lockstep=lockstep, routing=routing, stepwise=stepwise, log=log
+        )
         for replica in self.cluster.replicas:
             replica.observer = Timeline(recorder, replica.number) if observer is None and timeline else observer
             replica.gaps = None if gaps is None else make_gaps(gaps, pipelined=replica.pipeline is not None)

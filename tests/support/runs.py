@@ -79,6 +79,8 @@ def simulate(
     seed: int = 0,
     observer: StepObserver | None = None,
     others: Sequence[EngineConfig] = (),
+    ranks: int = 1,
+    lockstep: bool = False,
     routing: str | Routing | None = None,
     observers: Sequence[StepObserver] = (),
     tools: ToolConfig | None = None,
@@ -86,7 +88,8 @@ def simulate(
 ) -> Outcome:
     """Run programs to their end; by default with constant steps of 1 s and the programs' own arrivals.
 
-    `others` are additional replicas with the same step times; each of `observers` watches one replica.
+    `others` are additional replicas with the same step times, and each has `ranks` data-parallel ranks; each of
+    `observers` watches one engine.
     """
     outcome = Outcome()
     steps = constant() if step_time is None else step_time
@@ -103,6 +106,8 @@ def simulate(
         observer=observer,
         log=log,
         others=[ReplicaSetup(other, steps) for other in others],
+        ranks=ranks,
+        lockstep=lockstep,
         routing=parse_routing(routing) if isinstance(routing, str) else routing,
         tools=None if tools is None else ToolOutcomes(tools, seed),
         clients=ClientDraws(clients, seed),

@@ -298,7 +298,7 @@ def _replicas(s: Summary, replicas: Sequence[ReplicaSummary]) -> Table:
     heads = ["turns", "moved in", "busy", "from cache", *["reloaded"] * tiers, "recomputed", "preemptions", "peak KV"]
     rows = [
         [
-            f"{part.replica} {part.gpu}",
+            f"{part.replica} {part.gpu}" + ("" if part.rank is UNSET else f", rank {part.rank}"),
             f"{part.turns:,}",
             f"{part.moved_in:,}",
             percent(_over(part.busy_s, s.sim_s)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from continuum_sim.policies import PolicyError, Router
+from continuum_sim.policies import EngineCounts, PolicyError, Router
 from continuum_sim.policies.registry import ROUTINGS
 from continuum_sim.policies.views import ReplicaView, RoutedTurn
 from continuum_sim.setup.notation import parse_routing
@@ -81,6 +81,35 @@ def test_least_loaded_shuns_a_queue_in_front_of_full_memory() -> None:
     # The same queue before half empty memory is 3, whatever is free.
     hurried = Replica(0, num_running=1, num_waiting=2, free_blocks=50)
     assert send(router("least-loaded"), turn(), [hurried, Replica(1, num_running=4)]) == 0
+
+
+def test_vllms_balancer_goes_by_what_was_published_and_by_its_own_choices() -> None:
+    rule, ranks = router("vllm-balancer:api_servers=1"), [Replica(0, num_running=9), Replica(1), Replica(2)]
+    assert [send(rule, turn(name), ranks) for name in "abc"] == [0, 1, 2], "nothing was published: ties go round"
+    rule.counts_published({0: EngineCounts(0, 5, 0.1), 1: EngineCounts(0, 2, 0.1), 2: EngineCounts(0, 3, 0.1)})
+    # 5, 2 and 3; the choice counts as a waiting turn, and the tie at 3 goes to the first from rank 1 on.
+    assert [send(rule, turn(name), ranks) for name in "de"] == [1, 1]
+    # 1 waiting in front of memory used by 70 % counts 6 · 0.2 more: 1 + 2 + 1.2 against 4.
+    rule.counts_published({0: EngineCounts(1, 2, 0.7), 1: EngineCounts(0, 4, 0.9), 2: EngineCounts(0, 9, 0.0)})
+    assert send(rule, turn("f"), ranks) == 1
+
+
+def test_vllms_balancer_counts_turns_in_flight_as_if_all_its_servers_had_as_many() -> None:
+    rule, ranks = router("vllm-balancer:api_servers=2"), [Replica(0), Replica(1)]
+    assert [send(rule, turn(name), ranks) for name in "abcd"] == [0, 1, 1, 0], "each server has a turn on each rank"
+    for name in "cd":
+        rule.turn_ended(name)
+    nothing = {0: EngineCounts(0, 0, 0.0), 1: EngineCounts(0, 0, 0.0)}
+    rule.counts_published(nothing)
+    # The first server still has a turn on 0, which counts 2; the second one on 1.
+    assert [send(rule, turn(name), ranks) for name in "ef"] == [1, 0]
+    rule.counts_published({0: EngineCounts(0, 3, 0.0), 1: EngineCounts(0, 0, 0.0)})
+    assert send(rule, turn("g"), ranks) == 1, "2 in flight of the own turns against 3 running"
+
+
+def test_vllms_balancer_has_a_server_or_more() -> None:
+    with pytest.raises(PolicyError, match="api_servers is 0"):
+        router("vllm-balancer:api_servers=0")
 
 
 def test_session_affinity_starts_where_there_is_most_memory_a_program() -> None:

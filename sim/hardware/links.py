@@ -86,6 +86,8 @@ def find_link(text: str) -> Link:
     ConfigError
         If there is none; the message has the nearest name and lists all.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"link is {text!r}, expected a link's name or {_FORM}")
     if "=" in text:
         return _described(text)
     known = ", ".join(link.name for link in links())

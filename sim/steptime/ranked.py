@@ -178,7 +178,14 @@ class AmongRanks(PiecewiseStepTime):
         halved = self.halves(different)
         padded = halved or max(tokens) <= self.graph_tokens
         all_tokens = len(tokens) * max(tokens) if padded else sum(tokens)
-        return longest([self.pieces_among(batch, n_steps, all_tokens, halved=halved) for batch in different])
+        runs = []
+        for batch in dict.fromkeys(batches):
+            if batch != NO_WORK:
+                runs.append(self.pieces_among(batch, n_steps, all_tokens, halved=halved))
+            else:  # a dummy step has no context that grows
+                ((_, seconds, _, _),) = self.pieces_among(DUMMY, 1, all_tokens, halved=halved)
+                runs.append(((n_steps, seconds, 0.0, 0.0),))
+        return longest(runs)
 
 
 _GRAPH_TOKENS: Final = {"B200": 1024, "B300": 1024, "GB200": 1024, "GB300": 1024}

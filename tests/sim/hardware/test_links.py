@@ -73,3 +73,5 @@ def test_a_link_is_described_by_two_numbers() -> None:
 def test_other_links_are_refused(text: str, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         find_link(text)
+    with pytest.raises(ConfigError, match="link is 37, expected a link's name or latency_us"):
+        find_link(37)  # type: ignore[arg-type]

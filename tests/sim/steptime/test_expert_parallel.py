@@ -149,6 +149,8 @@ def test_runs_of_ranks_are_their_steps_one_by_one() -> None:
         REAL.together_s([batch if batch == NO_WORK else grown(batch, j) for batch in batches]) for j in (0, 1, 99, 199)
     ]
     np.testing.assert_allclose(seconds[[0, 1, 99, 199]], by_hand, rtol=1e-9)
+    idle = REAL.together_runs_s([NO_WORK] * 8, 100)
+    assert idle.tolist() == [REAL.together_s([NO_WORK] * 8)] * 100, "a dummy step has no context that grows"
     assert REAL.together_runs_s([MANY] * 8, 100).sum() == pytest.approx(REAL.run_s(MANY, 100), rel=1e-9)
 
 

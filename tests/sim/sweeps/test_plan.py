@@ -148,6 +148,8 @@ CHANGES: dict[str, Any] = {
     "gpu_memory_utilization": 0.8,
     "watermark": 0.01,
     "router": "round-robin",
+    "link": "pcie4",
+    "node_link": "roce-400",
     "speculative_config": "eagle:num_speculative_tokens=1,synthetic_acceptance_length=1.5",
 }
 

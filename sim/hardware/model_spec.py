@@ -50,6 +50,8 @@ class ModelSpec:
     """Bytes of an activation, and of an unquantised weight (bf16: 2)."""
     kv_dtype_bytes: int | None = None
     """Bytes of a KV cache element as served; None: as many as an activation's."""
+    has_head: bool = True
+    """Whether it ends in the LM head: of a pipeline's stages (`hardware.stages`), the last does."""
     aliases: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     """What is counted differently than in vLLM, one per line."""
@@ -157,8 +159,8 @@ class ModelSpec:
         return self._of("expert")
 
     def head_weights(self) -> list[Weight]:
-        """Return the LM head, which may be the embedding table."""
-        return self._of("head") or self._of("table")[:1]
+        """Return the LM head, which may be the embedding table; nothing where it is another stage's."""
+        return (self._of("head") or self._of("table")[:1]) if self.has_head else []
 
     def linear_params_per_rank(self, tensor_parallel_size: int) -> int:
         """Parameters that every token is multiplied with on each GPU, without the LM head."""

@@ -59,7 +59,9 @@ def linear(model: ModelSpec, parallel: Parallel, rates: Rates) -> tuple[Linear, 
 
 
 def head(model: ModelSpec, size: int, rates: Rates) -> Linear:
-    """Return the LM head on one of `size` GPUs, whose rows are requests."""
+    """Return the LM head on one of `size` GPUs, whose rows are requests; no time where it is another stage's."""
+    if not model.has_head:
+        return Linear(0.0, 0.0)
     found = model.head_weights()
     flops = rates.matmul[found[0].stored.computed] if found else rates.matmul["bf16"]
     return Linear(model.head_bytes_per_rank(size) / rates.stream, 2 * (model.vocab * model.hidden / size) / flops)

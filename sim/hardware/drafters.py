@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from continuum_sim.hardware.kv import kv_bytes_per_token
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.weights import Weight
 
 
@@ -17,12 +18,12 @@ class Drafter:
     shares_head: bool
     """Whether embeddings and LM head are those of the other model."""
 
-    def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
+    def weight_bytes_per_rank(self, parallel: Parallel) -> int:
         """Memory of its own weights on each GPU."""
         if self.shares_head:
             layer = [*self.model.linear_weights(), *self.model.expert_weights()]
-            return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in layer)
-        return self.model.weight_bytes_per_rank(tensor_parallel_size)
+            return sum(weight.bytes_on(parallel) for weight in layer)
+        return self.model.weight_bytes_per_rank(parallel)
 
     def kv_bytes_per_token(self, tensor_parallel_size: int) -> float:
         """Bytes of its KV cache that a token takes on each GPU."""

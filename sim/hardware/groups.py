@@ -83,6 +83,16 @@ class Groups:
         """Bytes per block of the pool: those of the largest group (`_get_kv_cache_bytes_per_block`)."""
         return max(group.page_bytes for group in self.groups)
 
+    def stage_bytes_per_block(self, layers: range) -> int:
+        """Bytes per block of the pool of a pipeline's stage with these layers.
+
+        vLLM's `_project_kv_cache_groups_to_worker`.
+        """
+        return max(
+            sum(spec.page_size_bytes for layer, spec in zip(group.layers, group.specs, strict=True) if layer in layers)
+            for group in self.groups
+        )
+
     def num_blocks(self, kv_bytes: int) -> int:
         """Blocks that fit, including vLLM's null block (`get_kv_cache_config_from_groups`)."""
         return max(0, kv_bytes) // self.bytes_per_block

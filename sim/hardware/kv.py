@@ -11,7 +11,9 @@ from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GIB, GpuSpec
 from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.hardware.profiled_memory import CURRENT, Profile, activations_bytes, runtime_bytes
+from continuum_sim.hardware.stages import stage_layers, stages
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 _KV_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
@@ -22,7 +24,7 @@ per block."""
 class DraftMemory(Protocol):
     """What a drafter takes of each GPU's memory."""
 
-    def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
+    def weight_bytes_per_rank(self, parallel: Parallel) -> int:
         """Memory of its own weights."""
 
     def kv_bytes_per_token(self, tensor_parallel_size: int) -> float:
@@ -31,7 +33,7 @@ class DraftMemory(Protocol):
 
 @dataclass(frozen=True)
 class KvMemory:
-    """Use of one GPU's memory; all in bytes."""
+    """Use of one GPU's memory, in a pipeline one of the stage that has room for the fewest blocks; all in bytes."""
 
     usable_bytes: int
     """`gpu_memory_utilization` of the GPU's memory."""
@@ -89,7 +91,7 @@ def kv_memory(
     model: ModelSpec,
     gpu: GpuSpec,
     *,
-    tensor_parallel_size: int = 1,
+    parallel: Parallel = ONE_GPU,
     gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_num_batched_tokens: int | None = None,
@@ -104,8 +106,9 @@ def kv_memory(
     """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
 
     A block is one of the model's KV cache groups (`model_groups`, also for `hybrid`), unless `context_tokens` asks for
-    an average. The layers of a `drafter` keep a context too. A `profile` is that of another version of vLLM.
-    Unless it `must_fit`, memory that is lacking is returned too.
+    an average. The layers of a `drafter` keep a context too, in the last stage of a pipeline. A `profile` is that of
+    another version of vLLM. Unless it `must_fit`, memory that is lacking is returned too. All data-parallel ranks are
+    alike, each with a KV cache of its own.
 
     Raises
     ------
@@ -119,23 +122,29 @@ def kv_memory(
     tokens = max_num_batched_tokens or gpu.default_max_num_batched_tokens
     requests = min(max_num_seqs or gpu.default_max_num_seqs, tokens)
     model = served_with(model, kv_dtype)
-    block_bytes = ceil(kv_bytes_per_token(model, tensor_parallel_size, context_tokens=context_tokens) * block_size)
-    if context_tokens is None:
-        groups = model_groups(model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, hybrid=hybrid)
-        block_bytes = groups.bytes_per_block
-    weights_bytes = model.weight_bytes_per_rank(tensor_parallel_size)
+    block_bytes = _block_bytes_of_stages(model, parallel, block_size, context_tokens, hybrid=hybrid)
+    parts = stages(model, parallel)
+    weights_bytes = [part.weight_bytes_per_rank(parallel) for part in parts]
     if drafter is not None:
-        weights_bytes += drafter.weight_bytes_per_rank(tensor_parallel_size)
-        block_bytes += ceil(drafter.kv_bytes_per_token(tensor_parallel_size) * block_size)
-    memory = KvMemory(
-        usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
-        weights_bytes=weights_bytes,
-        activations_bytes=activations_bytes(model, tensor_parallel_size, tokens, requests, profile),
-        runtime_bytes=runtime_bytes(tensor_parallel_size, profile),
-        block_bytes=block_bytes,
+        weights_bytes[-1] += drafter.weight_bytes_per_rank(parallel)
+        block_bytes[-1] += ceil(drafter.kv_bytes_per_token(parallel.tensor_parallel_size) * block_size)
+    communicating = parallel.gpus if model.n_experts else parallel.gpus // parallel.data_parallel_size
+    memory = min(
+        (
+            KvMemory(
+                usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
+                weights_bytes=weights,
+                activations_bytes=activations_bytes(part, parallel, tokens, requests, profile, receives=place > 0),
+                runtime_bytes=runtime_bytes(communicating, profile),
+                block_bytes=block,
+            )
+            for place, (part, weights, block) in enumerate(zip(parts, weights_bytes, block_bytes, strict=True))
+            if block  # layers that keep nothing set no bound
+        ),
+        key=lambda memory: memory.blocks,
     )
     if must_fit and memory.blocks < 2:
-        raise ConfigError(_does_not_fit(model, gpu, tensor_parallel_size, gpu_memory_utilization, memory))
+        raise ConfigError(_does_not_fit(model, gpu, parallel, gpu_memory_utilization, memory))
     return memory
 
 
@@ -143,7 +152,7 @@ def kv_blocks(
     model: ModelSpec,
     gpu: GpuSpec,
     *,
-    tensor_parallel_size: int = 1,
+    parallel: Parallel = ONE_GPU,
     gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_num_batched_tokens: int | None = None,
@@ -157,7 +166,7 @@ def kv_blocks(
     return kv_memory(
         model,
         gpu,
-        tensor_parallel_size=tensor_parallel_size,
+        parallel=parallel,
         gpu_memory_utilization=gpu_memory_utilization,
         block_size=block_size,
         max_num_batched_tokens=max_num_batched_tokens,
@@ -214,10 +223,25 @@ def served_with(model: ModelSpec, kv_dtype: str) -> ModelSpec:
     return replace(model, kv_dtype_bytes=kv_dtype_bytes(model, kv_dtype))
 
 
-def _does_not_fit(model: ModelSpec, gpu: GpuSpec, size: int, utilization: float, memory: KvMemory) -> str:
+def _block_bytes_of_stages(
+    model: ModelSpec, parallel: Parallel, block_size: int, context_tokens: int | None, *, hybrid: bool
+) -> list[int]:
+    """Return the bytes of a block on each stage, of which vLLM groups the layers of the whole model."""
+    size = parallel.tensor_parallel_size
+    parts = stages(model, parallel)
+    if context_tokens is not None:
+        return [ceil(kv_bytes_per_token(part, size, context_tokens=context_tokens) * block_size) for part in parts]
+    for cache in model.attention:
+        kv_heads_per_gpu(model, size, cache)
+    groups = model_groups(model, tensor_parallel_size=size, block_size=block_size, hybrid=hybrid)
+    layers = stage_layers(model, parallel.pipeline_parallel_size)
+    return [groups.stage_bytes_per_block(some) for some in layers]
+
+
+def _does_not_fit(model: ModelSpec, gpu: GpuSpec, parallel: Parallel, utilization: float, memory: KvMemory) -> str:
     need = memory.usable_bytes - memory.kv_bytes
     return (
-        f"{model.name} does not fit {size} x {gpu.name}: weights and working memory take {need / GIB:.1f} GiB a GPU, "
-        f"{utilization:g} of its memory is {memory.usable_bytes / GIB:.1f} GiB; raise --tensor-parallel-size or "
-        "--gpu-memory-utilization, or take a larger GPU"
+        f"{model.name} does not fit {parallel.gpus} x {gpu.name}: weights and working memory take "
+        f"{need / GIB:.1f} GiB a GPU, {utilization:g} of its memory is {memory.usable_bytes / GIB:.1f} GiB; raise "
+        "--tensor-parallel-size or --gpu-memory-utilization, or take a larger GPU"
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheKind, CacheLayers
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.hardware.weights import Weight, WeightUse
 
 
@@ -138,17 +139,19 @@ class ModelSpec:
     @property
     def weight_bytes(self) -> int:
         """Memory of the weights on one GPU without parallelism."""
-        return self.weight_bytes_per_rank(1)
+        return self.weight_bytes_per_rank(ONE_GPU)
 
-    def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
-        """Memory of the weights on each of the GPUs over which they are divided.
+    def weight_bytes_per_rank(self, parallel: Parallel) -> int:
+        """Memory of the weights on each of the GPUs over which they are divided, on one with the most experts.
+
+        Of a pipeline's stages, it is the model that has the weights (`hardware.stages`): all layers are counted here.
 
         Raises
         ------
         ConfigError
             If the weights are not known.
         """
-        return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self.known_weights())
+        return sum(weight.bytes_on(parallel) for weight in self.known_weights())
 
     def linear_weights(self) -> list[Weight]:
         """Return the matrices that every token is multiplied with, without the LM head."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from continuum_sim.hardware.gpus import GIB
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 
 _NON_TORCH_BYTES: Final = round(0.20 * GIB)
 """Memory outside PyTorch; vLLM's logs show 0.13 (H100, llm-d-benchmark), 0.16 (H100, pull request 12126) and 0.20 GiB
@@ -46,13 +47,23 @@ them. No log of it was found to judge by."""
 
 
 def activations_bytes(
-    model: ModelSpec, tensor_parallel_size: int, tokens: int, requests: int, profile: Profile = CURRENT
+    model: ModelSpec,
+    parallel: Parallel,
+    tokens: int,
+    requests: int,
+    profile: Profile = CURRENT,
+    *,
+    receives: bool = False,
 ) -> int:
-    """Return the peak of a full batch: an MLP of the largest step, or the sampler of the most requests."""
-    streams = 2 * tokens * model.hidden * model.dtype_bytes  # hidden states and residual
-    mlp = tokens * _mlp_width(model) // tensor_parallel_size * model.dtype_bytes
-    sampler = requests * model.vocab * profile.sampler_bytes_per_logit
-    workspace = _workspace_bytes(model, tensor_parallel_size, tokens)
+    """Return the peak of a full batch: an MLP of the largest step, or the sampler of the most requests.
+
+    A stage of a pipeline that `receives` keeps what comes from the one before (`make_empty_intermediate_tensors`); one
+    without the LM head samples nothing.
+    """
+    streams = (2 + 2 * receives) * tokens * model.hidden * model.dtype_bytes  # hidden states and residual
+    mlp = tokens * _mlp_width(model) // parallel.tensor_parallel_size * model.dtype_bytes
+    sampler = requests * model.vocab * profile.sampler_bytes_per_logit if model.has_head else 0
+    workspace = _workspace_bytes(model, parallel, tokens)
     if profile.keeps_workspace:
         return streams + max(mlp, sampler) + workspace
     return streams + max(mlp, sampler, workspace)
@@ -66,18 +77,22 @@ def _mlp_width(model: ModelSpec) -> int:
     return (3 if model.gated_mlp else 2) * width
 
 
-def _workspace_bytes(model: ModelSpec, tensor_parallel_size: int, tokens: int) -> int:
-    """Return the two buffers of experts, each for all their tokens (`workspace_shapes` of `TritonExperts`)."""
-    most = 0
+def _workspace_bytes(model: ModelSpec, parallel: Parallel, tokens: int) -> int:
+    """Return the two buffers of experts, each for all their tokens (`workspace_shapes` of `TritonExperts`).
+
+    Experts see the tokens of all data-parallel ranks, gathered (`AgRsAll2AllManager`, vLLM's default).
+    """
+    most, tokens = 0, tokens * parallel.data_parallel_size
+    ways = 1 if parallel.enable_expert_parallel else parallel.expert_ways
     for weight in model.expert_weights():
         if weight.split == "columns":  # the down projection
-            hidden, inner = weight.rows, weight.columns // min(weight.parts, tensor_parallel_size)
+            hidden, inner = weight.rows, weight.columns // min(weight.parts, ways)
             first = (2 if model.gated_mlp else 1) * inner
             most = max(most, weight.visited * (max(inner, hidden) + max(first, hidden)))
     return tokens * most * model.dtype_bytes
 
 
-def runtime_bytes(tensor_parallel_size: int, profile: Profile = CURRENT) -> int:
-    """Return what CUDA graphs, communication buffers and other memory outside PyTorch take."""
-    nccl = _NCCL_BYTES.get(tensor_parallel_size, max(_NCCL_BYTES.values()))
+def runtime_bytes(gpus: int, profile: Profile = CURRENT) -> int:
+    """Return what CUDA graphs, buffers to communicate with so many GPUs and other memory outside PyTorch take."""
+    nccl = _NCCL_BYTES.get(gpus, max(_NCCL_BYTES.values()))
     return _NON_TORCH_BYTES + nccl + (_CUDA_GRAPH_BYTES if profile.cuda_graphs else 0)

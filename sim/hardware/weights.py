@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from continuum_sim.hardware.parallel import Parallel
+
 WeightUse = Literal["linear", "expert", "table", "head", "vector", "tower"]
 """Use of a tensor: a product with every token (`linear`) or with those routed to it (`expert`), a table lookup
 (`table`), the logits (`head`), norms and other small ones (`vector`), or nothing in steps of text (`tower`)."""
@@ -98,18 +100,36 @@ class Weight:
         """Number of elements in all of them."""
         return self.n * self.rows * self.columns
 
-    def params_per_rank(self, tensor_parallel_size: int) -> int:
-        """Elements that one rank holds, without padding."""
-        return self.n * _share(self.rows * self.columns, self._divided(tensor_parallel_size))
+    def params_per_rank(self, ranks: int) -> int:
+        """Elements that each of so many ranks holds, without padding."""
+        return self.n * _share(self.rows * self.columns, self._divided(ranks))
 
-    def bytes_per_rank(self, tensor_parallel_size: int) -> int:
-        """Bytes that one rank holds, including scales and padding."""
-        rows, into = filled(self.rows, self.pad_rows), self._divided(tensor_parallel_size)
+    def bytes_per_rank(self, ranks: int) -> int:
+        """Bytes that each of so many ranks holds, including scales and padding."""
+        rows, into = filled(self.rows, self.pad_rows), self._divided(ranks)
         if self.stored.is_plain:
             return self.n * _share(self.stored.bytes_of(rows, self.columns), into)
         if self.split == "columns":
             return self.n * self.stored.bytes_of(rows, _share(self.columns, into))
         return self.n * self.stored.bytes_of(_share(rows, into), self.columns)
+
+    def bytes_on(self, parallel: Parallel) -> int:
+        """Bytes on each GPU of a split, on one with the most experts if these are whole (`FusedMoEParallelConfig`)."""
+        if self.use == "expert" and parallel.enable_expert_parallel:
+            return self.bytes_per_rank(1) // self.count * self.experts_on(parallel)
+        if self.use == "expert":
+            return self.bytes_per_rank(parallel.expert_ways)
+        return self.bytes_per_rank(1 if self._whole(parallel) else parallel.tensor_parallel_size)
+
+    def experts_on(self, parallel: Parallel) -> int:
+        """Experts of a layer that a GPU has at least a slice of, most of all GPUs' (`determine_expert_map`)."""
+        return _share(self.count, parallel.expert_ways) if parallel.enable_expert_parallel else self.count
+
+    def _whole(self, parallel: Parallel) -> bool:
+        """Return True for shared experts where ranks divide tokens instead (`use_sequence_parallel_moe`)."""
+        if not parallel.enable_expert_parallel or parallel.data_parallel_size == 1:
+            return False
+        return "shared_expert" in self.name
 
     def _divided(self, ranks: int) -> int:
         return 1 if self.evenly and self.parts % ranks else min(self.parts, ranks)

@@ -289,7 +289,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         blocks = kv_blocks(
             model,
             gpu,
-            tensor_parallel_size=config.tensor_parallel_size,
+            parallel=config.parallel,
             gpu_memory_utilization=config.gpu_memory_utilization,
             block_size=config.block_size,
             max_num_batched_tokens=tokens,

@@ -147,7 +147,7 @@ def _fit(
     for size in sizes:
         try:
             blocks = kv_blocks(
-                model, gpu, tensor_parallel_size=size, gpu_memory_utilization=utilization, block_size=block_size
+                model, gpu, parallel=Parallel(size), gpu_memory_utilization=utilization, block_size=block_size
             )
         except ConfigError:
             if size == sizes[-1]:

@@ -159,7 +159,7 @@ def _fewest(
             memory = kv_memory(
                 model,
                 gpu,
-                tensor_parallel_size=size,
+                parallel=Parallel(size),
                 gpu_memory_utilization=utilization,
                 block_size=block_size,
                 must_fit=False,

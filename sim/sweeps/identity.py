@@ -12,6 +12,7 @@ import msgspec
 
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model
 from continuum_sim.hardware.caches import CacheLayers
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.policies import Policy
 from continuum_sim.setup.notation import parse_arrivals
 from continuum_sim.setup.replicas import parse_replicas
@@ -85,7 +86,7 @@ class Lookup:
         facts |= {
             "trace": trace_sha256,
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],
-            "model": _of_model(model, config.tensor_parallel_size),
+            "model": _of_model(model, config.parallel),
             "gpu": asdict(gpu),
             "replicas": [{**asdict(spec.gpu), **spec.tiers} for spec in parse_replicas(config.replicas, gpu)],
             "arrivals": self._arrivals(config),
@@ -128,14 +129,14 @@ _SHAPES: Final = (
 """Entries that describe a dense model on one GPU completely; earlier versions knew only such models."""
 
 
-def _of_model(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
+def _of_model(model: ModelSpec, parallel: Parallel) -> dict[str, Any]:
     told = model.describe()
     shapes = {name: told[name] for name in _SHAPES}
     if model.kv_dtype_bytes is not None:
         shapes["kv_dtype_bytes"] = model.kv_dtype_bytes
-    if tensor_parallel_size > 1 or model.quantization is not None or not is_dense(model):
+    if parallel.gpus > 1 or model.quantization is not None or not is_dense(model):
         shapes["caches"] = [_told(cache) for cache in model.caches]
-        shapes["held"] = model.unread or model.weight_bytes_per_rank(tensor_parallel_size)
+        shapes["held"] = model.unread or model.weight_bytes_per_rank(parallel)
     return shapes
 
 

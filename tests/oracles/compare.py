@@ -23,6 +23,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
 from continuum_sim.hardware.groups import Groups, model_groups
 from continuum_sim.hardware.kv import served_with
+from continuum_sim.hardware.parallel import Parallel
 
 WITHIN = 0.01
 KINDS = {
@@ -60,7 +61,7 @@ def compare(record: dict[str, Any]) -> list[Compared]:
     size = settings["tensor_parallel_size"]
     try:
         model = served_with(find_model(CONFIGS / name), settings["kv_cache_dtype"])
-        weights = model.weight_bytes_per_rank(size)
+        weights = model.weight_bytes_per_rank(Parallel(size))
         groups = model_groups(model, tensor_parallel_size=size, block_size=settings["block_size"])
     except ConfigError as error:
         told = str(error).replace(str(CONFIGS / name), "").lstrip("/")

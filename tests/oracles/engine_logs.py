@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_bytes_per_token, kv_memory
 from continuum_sim.hardware.gpus import GIB
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.profiled_memory import CURRENT, FUSED, SORTING, Profile
 
 CONFIGS: Final = Path(__file__).parent / "configs"
@@ -61,7 +62,7 @@ def _percent(share: float) -> str:
 
 def _estimate(log: dict[str, Any]) -> Estimate:
     model, gpu = model_of(log), _gpu(log)
-    memory = kv_memory(model, gpu, profile=PROFILES[log["vllm"]], **log["settings"])
+    memory = kv_memory(model, gpu, parallel=parallel_of(log), profile=PROFILES[log["vllm"]], **log["settings"])
     tokens = log["blocks"] * 16 if "blocks" in log else log.get("tokens", 0)
     logged = log.get("kv_gib", kv_bytes_per_token(model) * tokens / GIB)
     return Estimate(log["name"], log["vllm"], logged, memory.kv_bytes / GIB)
@@ -70,6 +71,10 @@ def _estimate(log: dict[str, Any]) -> Estimate:
 def _gpu(log: dict[str, Any]) -> GpuSpec:
     gpu = find_gpu(log["gpu"])
     return replace(gpu, memory_bytes=round(log["memory_gib"] * GIB)) if "memory_gib" in log else gpu
+
+
+def parallel_of(log: dict[str, Any]) -> Parallel:
+    return Parallel(**log.get("parallel", {}))
 
 
 def model_of(log: dict[str, Any]) -> ModelSpec:

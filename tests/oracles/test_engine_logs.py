@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oracles.engine_logs import GIB, LOGS, estimates, model_of, table
+from oracles.engine_logs import GIB, LOGS, estimates, model_of, parallel_of, table
 
 PAGE = Path(__file__).parents[2] / "docs/step-time.md"
 OUTSIDE = {"Llama-3.1-8B, RTX 4090", "DeepSeek-V2-Lite AWQ, RTX 4080"}
@@ -20,7 +20,7 @@ def test_weights_are_what_vllm_loaded() -> None:
     """Within 1 %, or what loading leaves in the allocator of a small GPU."""
     for log in LOGS:
         if "weights_gib" in log:
-            weights = model_of(log).weight_bytes_per_rank(log["settings"].get("tensor_parallel_size", 1)) / GIB
+            weights = model_of(log).weight_bytes_per_rank(parallel_of(log)) / GIB
             assert 0 <= log["weights_gib"] - weights < 0.2, log["name"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from continuum_sim import ConfigError
 from continuum_sim.hardware import find_gpu, find_model, gpus, kv_blocks, models
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Fitted, Roofline, StepBatch, save_fitted
 from continuum_sim.steptime.aiconfigurator import installed
 from continuum_sim.steptime.machines import machines
@@ -52,7 +53,7 @@ def test_a_model_takes_as_many_gpus_as_it_needs() -> None:
     large, small = find_model("llama-3.1-70b"), find_model("llama-3.2-1b")
     found = machines([large, small], [find_gpu("h100")], step_times=["roofline"])
     assert [machine.tensor_parallel_size for machine in found] == [4, 1]
-    assert found[0].kv_blocks == kv_blocks(large, find_gpu("h100"), tensor_parallel_size=4)
+    assert found[0].kv_blocks == kv_blocks(large, find_gpu("h100"), parallel=Parallel(4))
 
 
 @pytest.mark.skipif(installed() is None, reason="aiconfigurator-core is not installed")

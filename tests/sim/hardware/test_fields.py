@@ -19,6 +19,7 @@ from oracles.refresh import CONFIGS
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import ModelSpec, find_gpu, find_model, kv_blocks
 from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.parallel import Parallel
 
 SHAPES: dict[str, Any] = {
     "hidden_size": 64,
@@ -194,7 +195,7 @@ def _refusal(folder: str) -> str:
     try:
         model = find_model(folder)
         model.describe()
-        kv_blocks(model, find_gpu("h200"), tensor_parallel_size=2)
+        kv_blocks(model, find_gpu("h200"), parallel=Parallel(2))
     except ConfigError as error:
         return str(error)
     return ""

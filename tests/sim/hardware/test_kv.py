@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_gpu, find_model, kv_blocks, kv_bytes_per_token, kv_memory
+from continuum_sim.hardware.parallel import Parallel
 
 RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b/meta.json"
 
@@ -75,7 +77,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match=r"Llama-3\.1-70B does not fit 1 x H100: .*--tensor-parallel-size") as caught:
         kv_blocks(find_model("llama-3.1-70b"), find_gpu("h100"))
     assert "\n" not in str(caught.value)
-    assert kv_blocks(find_model("llama-3.1-70b"), find_gpu("h100"), tensor_parallel_size=4) > 25_000
+    assert kv_blocks(find_model("llama-3.1-70b"), find_gpu("h100"), parallel=Parallel(4)) > 25_000
 
 
 @pytest.mark.parametrize(
@@ -84,13 +86,12 @@ def test_a_model_that_does_not_fit_is_refused_with_the_remedy() -> None:
         ({"gpu_memory_utilization": 0.0}, "gpu_memory_utilization is 0.0"),
         ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization is 1.5"),
         ({"block_size": 0}, "block_size is 0"),
-        ({"tensor_parallel_size": 3}, "tensor_parallel_size is 3, which Llama-3.1-8B's 32 query and 8 KV heads"),
-        ({"tensor_parallel_size": 0}, "tensor_parallel_size is 0"),
+        ({"parallel": Parallel(3)}, "tensor_parallel_size is 3, which Llama-3.1-8B's 32 query and 8 KV heads"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings: dict[str, float], expected: str) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        kv_blocks(find_model("llama-3.1-8b"), find_gpu("h100"), **settings)  # type: ignore[arg-type]
+        kv_blocks(find_model("llama-3.1-8b"), find_gpu("h100"), **settings)
 
 
 @given(
@@ -106,7 +107,7 @@ def test_more_memory_never_gives_fewer_blocks(utilization: float, more: float, b
         return kv_blocks(
             model,
             gpu,
-            tensor_parallel_size=size,
+            parallel=Parallel(size),
             gpu_memory_utilization=share,
             block_size=tokens,
         )

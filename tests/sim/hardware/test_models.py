@@ -11,6 +11,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import ModelSpec, find_gpu, find_model, kv_blocks, models
 from continuum_sim.hardware.catalogue import fold
 from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.setup.resolve import resolve
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.named import make_step_time
@@ -97,8 +98,8 @@ def test_every_catalogue_model_is_whole(model: ModelSpec) -> None:
     assert model.source.count("/") >= 1
     assert len(model_groups(model).groups) >= 1
     for size in (1, 2, 4, 8):
-        if model.weight_bytes_per_rank(size) < 0.8 * B200.memory_bytes:
-            assert kv_blocks(model, B200, tensor_parallel_size=size) > 100
+        if model.weight_bytes_per_rank(Parallel(size)) < 0.8 * B200.memory_bytes:
+            assert kv_blocks(model, B200, parallel=Parallel(size)) > 100
             break
 
 

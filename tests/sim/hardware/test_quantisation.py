@@ -25,6 +25,7 @@ from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.quantisation import quantised
 from continuum_sim.hardware.hf.reader import read_model
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.weights import FP32, Weight
 
 LLAMA: dict[str, Any] = {
@@ -364,7 +365,7 @@ def test_ranks_share_numbers_and_not_all_scales(tmp_path: Path) -> None:
     model = read(tmp_path, CHANNELS)
     by_output, by_input = 2 * (256 + 128 + 128 + 512 + 512), 2 * (256 + 256)
     norms, tables = 2560, 2 * 1024 * 256 * 2
-    assert model.weight_bytes_per_rank(2) == norms + (tables + NUMBERS + 4 * by_output) // 2 + 4 * by_input
+    assert model.weight_bytes_per_rank(Parallel(2)) == norms + (tables + NUMBERS + 4 * by_output) // 2 + 4 * by_input
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_a_drafter_takes_memory_and_time() -> None:
     model, gpu = find_model("llama-3.1-8b"), find_gpu("a100-80")
     drafter = layer_of(model)
     # A layer of Llama 3.1 8B and the projection, in bf16: 218,112,000 + 2 * 4096 * 4096 elements.
-    assert drafter.weight_bytes_per_rank(1) == 2 * (218_103_808 + 2 * 4096 * 4096)
+    assert drafter.weight_bytes_per_rank(ONE_GPU) == 2 * (218_103_808 + 2 * 4096 * 4096)
     assert drafter.kv_bytes_per_token(1) == 4096
     plain, drafted = (kv_blocks(model, gpu, drafter=each) for each in (None, drafter))
     assert 0.95 < drafted / plain < 0.97  # a 33rd layer of KV, and its weights

@@ -65,7 +65,7 @@ def flop_s(model: ModelSpec, size: int, batch: StepBatch) -> float:
 def roofline(model: ModelSpec, settings: Settings) -> tuple[Roofline, int]:
     """Return the roofline on the fewest GPUs that hold the weights, or on one node."""
     for size in (1, 2, 4, 8):
-        if size == 8 or model.weight_bytes_per_rank(size) < 0.9 * GPU.memory_bytes:
+        if size == 8 or model.weight_bytes_per_rank(Parallel(size)) < 0.9 * GPU.memory_bytes:
             try:
                 return Roofline(model, GPU, Parallel(size), settings), size
             except ConfigError:

@@ -210,7 +210,7 @@ class _Look:
             policies=policies,
             trace=self._first.trace.name,
             model=self._first.model.name,
-            gpus=gpus_line([replica.name for replica in self._first.replicas], self._first.config.tensor_parallel_size),
+            gpus=gpus_line([replica.name for replica in self._first.replicas], self._first.config.parallel),
             seeds=list(spec.seeds),
             after_burst_seeds=after_burst,
             fits=self._fits,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.hardware.splits import gpus_text
 from continuum_sim.results.view.run import load_line
 from continuum_sim.setup.resolve import ResolvedRun
 
@@ -20,13 +21,12 @@ def setting_view(run: ResolvedRun, seeds: str) -> Text:
 def _engines(run: ResolvedRun) -> str:
     """Return one line per kind of engine, and one for its memory tiers."""
     kinds = {replica.name: replica for replica in run.replicas}
-    degree = run.config.tensor_parallel_size
     mixed = len({replica.engine.tiers for replica in run.replicas}) > 1
     number = 1
     lines = []
     for name, replica in kinds.items():
         engine = replica.engine
-        gpus = replica.gpu.name if degree == 1 else f"{degree} × {replica.gpu.name}"
+        gpus = gpus_text(run.config.parallel, replica.gpu.name)
         if len(run.replicas) > 1:
             number = sum(r.name == name for r in run.replicas)
             gpus = f"{number} replica{'s' if number > 1 else ''} of {gpus}"

@@ -88,6 +88,7 @@ def switch_of(name: str, flag: str) -> Any:
     value, about = item.switches[flag], item.about
     return typer.Option(
         flag,
+        *(about.flags if flag == item.flag else ()),
         help=item.help if item.is_switch else about.switches[value],
         rich_help_panel=about.panel,
         show_default=False,

@@ -51,6 +51,8 @@ class ModelSpec:
     """Bytes of an activation, and of an unquantised weight (bf16: 2)."""
     kv_dtype_bytes: int | None = None
     """Bytes of a KV cache element as served; None: as many as an activation's."""
+    supports_pp: bool = True
+    """Whether vLLM can split it into stages (`SupportsPP`)."""
     has_head: bool = True
     """Whether it ends in the LM head: of a pipeline's stages (`hardware.stages`), the last does."""
     aliases: tuple[str, ...] = field(default=())

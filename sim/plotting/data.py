@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.splits import GPU_COUNTS
 from continuum_sim.results.measured import PROGRAM_JCT, counted_jct_s, counted_programs, drawn_in
 from continuum_sim.results.summary import KeptSlo, RunVerdict, Summary, TimeSplit
 from continuum_sim.setup.notation import split_spec
@@ -230,6 +231,8 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
     asked = (manifest or {}).get("settings")
     if isinstance(asked, dict):
         found |= {"burst": asked.get("burst"), "start": asked.get("start", "empty"), "unfit": asked.get("unfit")}
+    if manifest is not None:  # manifests have the sizes of a split that are not 1
+        found |= {name: found.get(name, 1) for name in GPU_COUNTS}
     if found.get("gpu_memory_utilization") is not None:
         # Estimated blocks follow from the GPU, the model and the token budget, so they are not a setting.
         found["kv_blocks"] = None

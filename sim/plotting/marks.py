@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from continuum_sim.hardware.splits import GPU_COUNTS
 from continuum_sim.plotting.data import plain
 from continuum_sim.plotting.held import varying
 from continuum_sim.plotting.spec import FigureTable
@@ -191,9 +192,10 @@ def setting_of(cells: pd.DataFrame) -> str:
     parts = [shared("trace")]
     if cells["programs"].nunique() == 1:
         parts.append(f"{cells['programs'].iloc[0]:,.0f} programs")
-    model, gpu, gpus = shared("model"), shared("gpu"), shared("tensor_parallel_size")
+    model, gpu = shared("model"), shared("gpu")
+    gpus = math.prod(int(float(shared(name) or 1)) for name in GPU_COUNTS)
     if model and gpu:
-        parts.append(f"{model} on {gpus + ' ' if gpus not in (None, '1') else ''}{gpu}")
+        parts.append(f"{model} on {f'{gpus} ' if gpus > 1 else ''}{gpu}")
     rate, process = shared("rate"), shared("arrivals")
     if process:
         parts.append(f"arrivals {process}" + (f" at {rate} programs/s" if rate else ""))

@@ -52,7 +52,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
         },
         "model": run.model.describe(),
         "gpu": asdict(run.gpu),
-        "tensor_parallel_size": config.tensor_parallel_size,
+        **config.parallel.describe(),
         "gpu_memory_utilization": config.gpu_memory_utilization if config.kv_blocks is None else None,
         "engine_config": asdict(run.engine),
         "engine": config.engine,

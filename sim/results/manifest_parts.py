@@ -44,6 +44,10 @@ class ManifestParts(msgspec.Struct):
     engine_config: EngineParts | None = None
     step_time: _Object = {}
     tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    data_parallel_size: int = 1
+    enable_expert_parallel: bool = False
+    nodes: int = 1
     replica_settings: dict[str, _Object] = {}
     """In a cluster: replica -> its engine and step times."""
     settings: _Object | None = None

@@ -16,6 +16,9 @@ from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
 from continuum_sim.hardware.kv import served_with
+from continuum_sim.hardware.parallel import Parallel
+from continuum_sim.hardware.split_rules import check_split
+from continuum_sim.hardware.splits import split_text
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.policies.planes import keeps_contexts
 from continuum_sim.policies.rules.priority import by_priority
@@ -89,8 +92,7 @@ class ResolvedRun:
     @property
     def gpus(self) -> list[str]:
         """Name of every GPU, those of one replica next to each other."""
-        degree = self.config.tensor_parallel_size
-        return [replica.gpu.name for replica in self.replicas for _ in range(degree)]
+        return [replica.gpu.name for replica in self.replicas for _ in range(self.config.parallel.gpus)]
 
 
 def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
@@ -114,6 +116,8 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     model = served_with(model, config.kv_cache_dtype)
     if not caches_prefixes(config, model):
         config = replace(config, enable_prefix_caching=False)
+    check_split(model, config.parallel)
+    _check_engines(config.parallel)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
     replicas = resolve_replicas(config, model, gpu)
     first = replicas[0]
@@ -160,6 +164,15 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
             *(draw_notes(source) if length.drawn else ()),
         ),
     )
+
+
+def _check_engines(parallel: Parallel) -> None:
+    """Refuse stages and ranks until engines have them: seam for the branches `pp` and `rk`, to be removed there."""
+    if parallel.pipeline_parallel_size > 1 or parallel.data_parallel_size > 1:
+        raise ConfigError(
+            f"split {split_text(parallel)}: engines with pipeline stages or data-parallel ranks are not simulated yet; "
+            "`hardware` shows their memory and steps"
+        )
 
 
 def _remedies(tokens: int, *, engines: Sequence[EngineConfig], model: ModelSpec, config: RunConfig) -> str:

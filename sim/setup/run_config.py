@@ -105,14 +105,54 @@ class RunConfig:
         "a100-80", "GPU of the catalogue.", ENGINE, page="step-time.md#what-the-catalogue-gives", names="gpu"
     )
     tensor_parallel_size: int = setting(
-        1, "GPUs the model is split over (--tp).", ENGINE, flags=("--tp", "-tp"), least=1, most=1024
+        1, "GPUs that each layer is split over (--tp).", ENGINE, flags=("--tp", "-tp"), least=1, most=1024
     )
+    pipeline_parallel_size: int = setting(
+        1,
+        "Stages, with some of the layers each (--pp).",
+        ENGINE,
+        flags=("--pp", "-pp"),
+        page="step-time.md#splits",
+        least=1,
+        most=1024,
+    )
+    """Stages of a pipeline, with some of the layers each on GPUs of their own."""
+    data_parallel_size: int = setting(
+        1,
+        "Ranks, with a KV cache each (--dp); experts are split over all.",
+        ENGINE,
+        flags=("--dp", "-dp"),
+        page="step-time.md#splits",
+        least=1,
+        most=1024,
+    )
+    """Ranks of an engine: each holds all but the experts, and has a KV cache and a scheduler of its own."""
+    enable_expert_parallel: bool = setting(
+        False,
+        "Put whole experts on each GPU (--ep), not a slice of every expert.",
+        ENGINE,
+        flags=("--ep", "-ep"),
+        needs=("tensor_parallel_size", "data_parallel_size"),
+        page="step-time.md#splits",
+    )
+    """Put whole experts on each GPU instead of a slice of every expert."""
+    nodes: int = setting(
+        1,
+        "Machines that the GPUs of a replica are in, with as many each.",
+        ENGINE,
+        flags=("--nnodes",),
+        needs=("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+        page="step-time.md#splits",
+        least=1,
+        most=1024,
+    )
+    """Machines that the GPUs of one replica are in (vLLM's `--nnodes`), with equally many of them each."""
     link: str | None = setting(
         None,
         "Link between GPUs of a node: nvlink4, pcie5:no-p2p, latency_us=5,bandwidth_gbps=60.",
         ENGINE,
         unset="the GPU's own",
-        needs=("tensor_parallel_size",),
+        needs=("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
         page="step-time.md#links",
         rare=True,
     )
@@ -579,7 +619,11 @@ class RunConfig:
         from continuum_sim.hardware.parallel import Parallel
 
         return Parallel(
-            self.tensor_parallel_size,
+            tensor_parallel_size=self.tensor_parallel_size,
+            pipeline_parallel_size=self.pipeline_parallel_size,
+            data_parallel_size=self.data_parallel_size,
+            enable_expert_parallel=self.enable_expert_parallel,
+            nodes=self.nodes,
             link=self.link,
             node_link=self.node_link,
             all2all_backend=self.all2all_backend,

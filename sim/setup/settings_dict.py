@@ -38,7 +38,15 @@ class Service(TypedDict, total=False):
     gpu: str | GpuSpec
     """GPU of the catalogue."""
     tensor_parallel_size: int
-    """GPUs the model is split over (--tp)."""
+    """GPUs that each layer is split over (--tp)."""
+    pipeline_parallel_size: int
+    """Stages, with some of the layers each (--pp)."""
+    data_parallel_size: int
+    """Ranks, with a KV cache each (--dp); experts are split over all."""
+    enable_expert_parallel: bool
+    """Put whole experts on each GPU (--ep), not a slice of every expert."""
+    nodes: int
+    """Machines that the GPUs of a replica are in, with as many each."""
     link: str | None
     """Link between GPUs of a node: nvlink4, pcie5:no-p2p, latency_us=5,bandwidth_gbps=60."""
     node_link: str | None

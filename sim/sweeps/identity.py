@@ -39,6 +39,10 @@ _LATER: Final = {
     "request_timeout": None,
     "job_timeout": None,
     "retry": CLIENT_RETRIES,
+    "pipeline_parallel_size": 1,
+    "data_parallel_size": 1,
+    "enable_expert_parallel": False,
+    "nodes": 1,
 }
 """Settings left out where they are as in versions without them, whose identities are kept."""
 

@@ -127,7 +127,20 @@ def architectures() -> dict[str, Any]:
     runnable = _of_transformers({*found["text"], *found["multimodal"], *found["pooling"], *found["plugin"]})
     removed = {name: last for name, last in found["removed"].items() if name not in runnable["transformers"]}
     runnable["refused"] = [name for name in runnable["refused"] if name not in removed]
-    return found | {"removed": removed} | runnable
+    stages = {"no_pipeline": [name for name in (*found["text"], *found["multimodal"]) if pipelines(name) is False]}
+    return found | {"removed": removed} | runnable | stages
+
+
+def pipelines(name: str) -> bool | None:
+    """Whether a class of vLLM's can be split into stages; None where it cannot be imported."""
+    from vllm.model_executor.models import registry
+    from vllm.model_executor.models.interfaces import supports_pp
+
+    try:
+        return bool(supports_pp(registry.ModelRegistry.models[name].load_model_cls()))
+    except ImportError as error:  # a package for pictures or sounds
+        print(f"{name}: taken to have stages ({' '.join(str(error).split())[:80]})")
+        return None
 
 
 def _of_transformers(known: set[str]) -> dict[str, list[str]]:
@@ -146,6 +159,9 @@ def _of_transformers(known: set[str]) -> dict[str, list[str]]:
 
 def main() -> None:
     """Write the files anew."""
+    from ask_vllm import _answer_as_a_gpu
+
+    _answer_as_a_gpu()  # without packages for pictures, their classes are imported all the same
     from transformers import CONFIG_MAPPING
     from vllm.transformers_utils.config import _CONFIG_REGISTRY
 

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from oracles.class_defaults import ARCHITECTURES, TARGET, all_defaults, registered
+from oracles.class_defaults import ARCHITECTURES, TARGET, all_defaults, pipelines, registered
 
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
@@ -40,6 +40,15 @@ def test_classes_still_hold_these_defaults() -> None:
 
 @pytest.mark.engine
 @pytest.mark.slow
+def test_classes_without_pipeline_stages_are_these() -> None:
+    _mirrored()
+    names = [*NAMES["text"][:: len(NAMES["text"]) // 8], "Zamba2ForCausalLM", "Mamba2ForCausalLM"]
+    found = {name: pipelines(name) for name in names}
+    assert {name for name, stages in found.items() if stages is False} == {*NAMES["no_pipeline"]} & {*names}
+
+
+@pytest.mark.engine
+@pytest.mark.slow
 def test_vllm_still_has_these_architectures() -> None:
     _mirrored()
     found = registered()
@@ -50,6 +59,8 @@ def test_vllm_still_has_these_architectures() -> None:
 
 
 def test_every_name_of_an_architecture_is_of_one_kind() -> None:
-    names = [name for kind in NAMES.values() for name in kind]
+    names = [name for kind, named in NAMES.items() if kind != "no_pipeline" for name in named]
     assert len(names) == len(set(names))
-    assert set(NAMES) == {"text", "multimodal", "pooling", "draft", "removed", "plugin", "transformers", "refused"}
+    kinds = {"text", "multimodal", "pooling", "draft", "removed", "plugin", "transformers", "refused"}
+    assert set(NAMES) == kinds | {"no_pipeline"}
+    assert set(NAMES["no_pipeline"]) <= {*NAMES["text"], *NAMES["multimodal"]}

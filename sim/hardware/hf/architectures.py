@@ -30,6 +30,12 @@ def is_text_only(outer: Fields) -> bool:
     return any(name in table["text"] for name in _named(outer))
 
 
+def supports_pp(outer: Fields) -> bool:
+    """Return whether vLLM's class for it can be split into pipeline stages (`SupportsPP`)."""
+    names = _named(outer)
+    return not any(name in _table()["no_pipeline"] for name in names)
+
+
 def check_architecture(outer: Fields) -> tuple[str, ...]:
     """Return notes about a class that vLLM does not have.
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from continuum_sim.hardware.caches import CacheLayers
-from continuum_sim.hardware.hf.architectures import check_architecture
+from continuum_sim.hardware.hf.architectures import check_architecture, supports_pp
 from continuum_sim.hardware.hf.attention import attention_shapes, has_qk_norm, has_qkv_bias
 from continuum_sim.hardware.hf.experts import dense_layers, expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
@@ -63,6 +63,7 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         qkv_bias=has_qkv_bias(fields),
         qk_norm=has_qk_norm(fields),
         norms_per_layer=n_norms(fields),
+        supports_pp=supports_pp(outer),
         notes=notes,
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from continuum_sim.hardware.splits import GPU_COUNTS
 from continuum_sim.plotting.against import draw_band, one_line, scale_axis
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import in_order, interval_note, ratio_each
@@ -72,7 +74,7 @@ def tabulate(cells: Mapping[str, FigureData], gain: _Gain) -> FigureTable:
 def workload(data: FigureData) -> str:
     """Return trace, GPU and model as two lines of text."""
     first = data.cells.iloc[0]
-    gpus = int(first["tensor_parallel_size"])
+    gpus = math.prod(int(first[name]) for name in GPU_COUNTS if name in first)
     gpu = f"{gpus} {first['gpu']}" if gpus > 1 else str(first["gpu"])
     return f"{str(first['trace']).removesuffix('.jsonl')}, {gpu}\n{first['model']}"
 

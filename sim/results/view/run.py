@@ -9,6 +9,8 @@ from typing import Any, Final
 from msgspec import UNSET
 from msgspec.structs import asdict
 
+from continuum_sim.hardware.parallel import Parallel
+from continuum_sim.hardware.splits import gpus_text, split_of
 from continuum_sim.results.numbers import count, percent, seconds, times
 from continuum_sim.results.summary import (
     RARE_PARTS,
@@ -91,15 +93,16 @@ def engine_line(summary: Summary, manifest: Mapping[str, Any]) -> str:
     """Return the model and GPUs of a run as text."""
     model, gpu = manifest.get("model", {}).get("name", "?"), manifest.get("gpu", {}).get("name", "?")
     kinds = [part.gpu for part in summary.replicas or ()] or [gpu]
-    return f"{model} on {gpus_line(kinds, manifest.get('tensor_parallel_size', 1))}"
+    return f"{model} on {gpus_line(kinds, split_of(manifest))}"
 
 
-def gpus_line(kinds: Sequence[str], degree: int) -> str:
-    """Return the GPUs of replicas as text, given the kind of each replica and the number of GPUs per replica."""
-    each = "" if degree == 1 else f"{degree} × "
+def gpus_line(kinds: Sequence[str], parallel: Parallel) -> str:
+    """Return the GPUs of replicas as text, given the kind of each replica and its split."""
     if len(kinds) == 1:
-        return f"{each}{kinds[0]}"
-    return ", ".join(f"{n} replica{'s' if n > 1 else ''} of {each}{kind}" for kind, n in Counter(kinds).items())
+        return gpus_text(parallel, kinds[0])
+    return ", ".join(
+        f"{n} replica{'s' if n > 1 else ''} of {gpus_text(parallel, kind)}" for kind, n in Counter(kinds).items()
+    )
 
 
 def shown_parts(*times_s: Mapping[str, float]) -> list[str]:

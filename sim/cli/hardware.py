@@ -54,6 +54,13 @@ def hardware(
             show_default=False,
         ),
     ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How MODEL is split, as tp=8 or tp=2,pp=2,dp=4,ep: what communication costs; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     gpu_memory_utilization: Annotated[float, option_of("gpu_memory_utilization", panel="")] = GPU_MEMORY_UTILIZATION,
     block_size: Annotated[int, option_of("block_size", panel="")] = BLOCK_SIZE,
     kv_cache_dtype: Annotated[KvCacheDtype, option_of("kv_cache_dtype", panel="")] = "auto",
@@ -82,6 +89,7 @@ def hardware(
     from continuum_sim.errors import ConfigError
     from continuum_sim.hardware import find_gpu, find_model, gpus, models
     from continuum_sim.hardware.kv import served_with
+    from continuum_sim.hardware.splits import parse_split
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.results.view.hardware import hardware_view
     from continuum_sim.setup.engine_notes import model_notes
@@ -89,6 +97,8 @@ def hardware(
 
     if tensor_parallel_size is not None and tensor_parallel_size < 1:
         raise ConfigError(f"tensor_parallel_size is {tensor_parallel_size}, expected at least 1")
+    if split is not None and (one_model is None or tensor_parallel_size is not None):
+        raise ConfigError("--split is of one MODEL, and says all of how it is split: give MODEL, and no --tp")
     if one_model is not None:
         if model is not None or (step_time is not None and len(step_time) > 1):
             raise ConfigError("MODEL is shown by itself, with one --step-time; for lists give --model alone")
@@ -99,6 +109,7 @@ def hardware(
             context,
             json=json,
             tensor_parallel_size=tensor_parallel_size,
+            splits=[parse_split(text) for text in split or ()],
             gpu_memory_utilization=gpu_memory_utilization,
             block_size=block_size,
             max_model_len=max_model_len,
@@ -155,4 +166,4 @@ def _show_model(
         found = {"served": [asdict(one) for one in served], "does_not_fit": [asdict(one) for one in unfit]}
         print(to_json({"model": model.describe(), "context_tokens": context, **found, "notes": notes}), end="")
         return
-    show(lay_out(model_view(model, served, unfit, context, notes)))
+    show(lay_out(model_view(model, served, unfit, context, notes, splits=bool(settings["splits"]))))

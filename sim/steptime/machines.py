@@ -118,11 +118,11 @@ def machines(
     return found
 
 
-def capacity_tokens(model: ModelSpec, gpu: GpuSpec, groups: Groups, blocks: int) -> int:
-    """Return the tokens of so many blocks, as vLLM logs them with its defaults."""
+def capacity_tokens(model: ModelSpec, gpu: GpuSpec, groups: Groups, blocks: int, batches: int = 2) -> int:
+    """Return the tokens of so many blocks, as vLLM logs them with its defaults, with so many `batches` under way."""
     if groups.whole:
         return blocks * groups.block_size
-    in_flight = 2 * gpu.default_max_num_batched_tokens  # a step is planned while another runs
+    in_flight = batches * gpu.default_max_num_batched_tokens
     return int(blocks / groups.blocks_of_request(model.max_model_len, in_flight) * model.max_model_len)
 
 

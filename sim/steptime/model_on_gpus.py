@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import inf
+from typing import Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, kv_memory
@@ -13,6 +15,9 @@ from continuum_sim.hardware.gpus import GIB
 from continuum_sim.hardware.groups import Groups, model_groups
 from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.prices import Prices
+from continuum_sim.hardware.split_rules import check_split
+from continuum_sim.hardware.splits import split_text
+from continuum_sim.hardware.stages import stages
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.machines import SIZES, capacity_tokens, check_lengths
 from continuum_sim.steptime.model import StepTime
@@ -20,6 +25,9 @@ from continuum_sim.steptime.named import make_step_time, measured_on_one_gpu
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.roofline import Roofline
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
+
+COMMUNICATION: Final[tuple[PartName, ...]] = ("all_reduce", "exchange")
+"""Kinds of work that GPUs do with one another."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,15 @@ class Step:
     """A step, and what its tokens cost."""
 
     tokens: int
-    """New tokens: of one prompt, or one of each decoding request."""
+    """New tokens of each rank: of one prompt, or one of each decoding request of one batch."""
     step_s: float
+    """Through all stages of a pipeline."""
     usd_per_million_tokens: float | None
     """None if the price is not known."""
     shares: tuple[Share, ...]
     """Largest first; empty if the step-time model does not tell."""
+    communication_s: float | None
+    """Of `step_s`, all-reduces, exchanges between experts and what stages send on; None if the model does not tell."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +65,23 @@ class Served:
     """The model on some GPUs."""
 
     gpu: str
+    gpus: int
+    split: str
+    """As for `--split`; empty for one GPU."""
     tensor_parallel_size: int
     kv_blocks: int
+    """Of each data-parallel rank, as what follows."""
     block_size: int
     """Tokens, which recurrent states may raise."""
     kv_tokens: int
     """As vLLM logs them for requests of the model's `max_model_len`."""
+    kv_tokens_of_all: int
+    """Of all ranks."""
     requests: int
     """Requests of the given context that fit while they decode."""
     usd_per_hour: float | None
     decode: Step
-    """As many of these requests as `max_num_seqs` allows."""
+    """As many of these requests as `max_num_seqs` allows, in as many batches as there are stages."""
     prefill: Step
     """A prompt that fills `max_num_batched_tokens`, with nothing before it."""
 
@@ -82,6 +99,7 @@ def model_on_gpus(
     gpus: Sequence[GpuSpec],
     *,
     tensor_parallel_size: int | None = None,
+    splits: Sequence[Parallel] = (),
     gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_model_len: int = 32768,
@@ -95,6 +113,8 @@ def model_on_gpus(
     ----------
     tensor_parallel_size
         GPUs it is split over; None takes the fewest of 1, 2, 4 or 8 whose KV cache holds a request of `max_model_len`.
+    splits
+        Splits to describe instead, each on every GPU.
     max_model_len
         At most the model's own counts.
     context_tokens
@@ -111,32 +131,15 @@ def model_on_gpus(
     served: list[Served] = []
     unfit: list[Unfit] = []
     longest = min(max_model_len, model.max_model_len)
-    for gpu in gpus:
+    sizes = SIZES if tensor_parallel_size is None else (tensor_parallel_size,)
+    asked = [[split] for split in splits] or [[Parallel(size) for size in sizes]]
+    for gpu, tried in product(gpus, asked):
         try:
-            size, blocks, groups = _fewest(
-                model, gpu, tensor_parallel_size, gpu_memory_utilization, block_size, longest
-            )
+            parallel, blocks, groups = _first_that_fits(model, gpu, tried, gpu_memory_utilization, block_size, longest)
         except _DoesNotFit as refused:
             unfit.append(Unfit(gpu.name, str(refused)))
             continue
-        timed = make_step_time(step_time, model=model, gpu=gpu, parallel=Parallel(size))
-        price = (prices or Prices()).of(gpu.name)
-        usd_per_hour = None if price is None else price.usd_per_hour * size
-        requests = (blocks - 1) // groups.blocks_of_request(context_tokens, 1)
-        running = max(1, min(requests, gpu.default_max_num_seqs))
-        served.append(
-            Served(
-                gpu=gpu.name,
-                tensor_parallel_size=size,
-                kv_blocks=blocks,
-                block_size=groups.block_size,
-                kv_tokens=capacity_tokens(model, gpu, groups, blocks),
-                requests=requests,
-                usd_per_hour=usd_per_hour,
-                decode=_step(timed, StepBatch(0, 0, 0, 0, running, running * context_tokens), running, usd_per_hour),
-                prefill=_prefill(timed, min(gpu.default_max_num_batched_tokens, model.max_model_len), usd_per_hour),
-            )
-        )
+        served.append(_served(model, gpu, parallel, blocks, groups, context_tokens, step_time, prices or Prices()))
     served.sort(key=_usd_per_decoded)
     return served, unfit
 
@@ -149,17 +152,18 @@ class _DoesNotFit(Exception):
     """Why a model is not served."""
 
 
-def _fewest(
-    model: ModelSpec, gpu: GpuSpec, wanted: int | None, utilization: float, block_size: int, longest: int
-) -> tuple[int, int, Groups]:
-    """Return the parallel size, the number of KV blocks with it, and their groups."""
+def _first_that_fits(
+    model: ModelSpec, gpu: GpuSpec, tried: Sequence[Parallel], utilization: float, block_size: int, longest: int
+) -> tuple[Parallel, int, Groups]:
+    """Return the split, the number of KV blocks with it, and their groups."""
     why = ""
-    for size in SIZES if wanted is None else (wanted,):
+    for parallel in tried:
         try:
+            check_split(model, parallel)
             memory = kv_memory(
                 model,
                 gpu,
-                parallel=Parallel(size),
+                parallel=parallel,
                 gpu_memory_utilization=utilization,
                 block_size=block_size,
                 must_fit=False,
@@ -169,23 +173,58 @@ def _fewest(
                 raise
             why += f"; {refused}"
             break
-        groups = model_groups(model, tensor_parallel_size=size, block_size=block_size)
+        groups = model_groups(model, tensor_parallel_size=parallel.tensor_parallel_size, block_size=block_size)
         needed = groups.blocks_of_request(longest, gpu.default_max_num_batched_tokens)
         if needed < memory.blocks:
-            return size, memory.blocks, groups
+            return parallel, memory.blocks, groups
         lacking = needed * memory.block_bytes - memory.kv_bytes
-        why = f"{size} lack {lacking / GIB:.1f} GiB each" if size > 1 else f"1 lacks {lacking / GIB:.1f} GiB"
+        size, split = parallel.gpus, "" if parallel == Parallel(parallel.gpus) else f" with {split_text(parallel)}"
+        why = f"{size} lack {lacking / GIB:.1f} GiB each{split}" if size > 1 else f"1 lacks {lacking / GIB:.1f} GiB"
     raise _DoesNotFit(why)
 
 
-def _prefill(timed: StepTime, tokens: int, usd_per_hour: float | None) -> Step:
-    return _step(timed, prefill_of(tokens), tokens, usd_per_hour)
+def _served(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    parallel: Parallel,
+    blocks: int,
+    groups: Groups,
+    context_tokens: int,
+    step_time: str,
+    prices: Prices,
+) -> Served:
+    pipeline = [make_step_time(step_time, model=one, gpu=gpu, parallel=parallel) for one in stages(model, parallel)]
+    price = prices.of(gpu.name)
+    usd_per_hour = None if price is None else price.usd_per_hour * parallel.gpus
+    requests = (blocks - 1) // groups.blocks_of_request(context_tokens, 1)
+    batch = -(-max(1, min(requests, gpu.default_max_num_seqs)) // len(pipeline))
+    # Of each rank, as all ranks step alike.
+    usd_of_rank = None if usd_per_hour is None else usd_per_hour / parallel.data_parallel_size
+    tokens = min(gpu.default_max_num_batched_tokens, model.max_model_len)
+    kv_tokens = capacity_tokens(model, gpu, groups, blocks, batches=len(pipeline) + 1)
+    return Served(
+        gpu=gpu.name,
+        gpus=parallel.gpus,
+        split=split_text(parallel),
+        tensor_parallel_size=parallel.tensor_parallel_size,
+        kv_blocks=blocks,
+        block_size=groups.block_size,
+        kv_tokens=kv_tokens,
+        kv_tokens_of_all=kv_tokens * parallel.data_parallel_size,
+        requests=requests,
+        usd_per_hour=usd_per_hour,
+        decode=_step(pipeline, StepBatch(0, 0, 0, 0, batch, batch * context_tokens), batch, usd_of_rank),
+        prefill=_step(pipeline, prefill_of(tokens), tokens, usd_of_rank),
+    )
 
 
-def _step(timed: StepTime, batch: StepBatch, tokens: int, usd_per_hour: float | None) -> Step:
-    seconds = timed.step_s(batch)
-    usd = None if usd_per_hour is None else usd_per_hour / 3600 * seconds / tokens * 1e6
-    return Step(tokens, seconds, usd, _shares(timed.parts(batch)) if isinstance(timed, Roofline) else ())
+def _step(pipeline: Sequence[StepTime], batch: StepBatch, tokens: int, usd_per_hour: float | None) -> Step:
+    """Return a batch's way through all stages. It costs what the slowest takes: others are in the rest meanwhile."""
+    each_s = [timed.step_s(batch) for timed in pipeline]
+    usd = None if usd_per_hour is None else usd_per_hour / 3600 * max(each_s) / tokens * 1e6
+    parts = [part for timed in pipeline if isinstance(timed, Roofline) for part in timed.parts(batch)]
+    between = sum([part.seconds for part in parts if part.name in COMMUNICATION])
+    return Step(tokens, sum(each_s), usd, _shares(parts), between if parts else None)
 
 
 def _shares(parts: Sequence[Part]) -> tuple[Share, ...]:
@@ -199,7 +238,7 @@ def _shares(parts: Sequence[Part]) -> tuple[Share, ...]:
         taken = {
             "latency": sum([part.latency_s for part in some]),
             "computing": sum([part.compute_s for part in some if part.compute_s > part.memory_s]),
-            "links" if name in ("all_reduce", "exchange") else "reading": sum(
+            "links" if name in COMMUNICATION else "reading": sum(
                 [part.memory_s for part in some if part.compute_s <= part.memory_s]
             ),
         }

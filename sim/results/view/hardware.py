@@ -104,14 +104,21 @@ def _machines(machines: Sequence[Machine], context_tokens: int) -> Table:
 
 
 def model_view(
-    model: ModelSpec, served: Sequence[Served], unfit: Sequence[Unfit], context_tokens: int, notes: Sequence[str] = ()
+    model: ModelSpec,
+    served: Sequence[Served],
+    unfit: Sequence[Unfit],
+    context_tokens: int,
+    notes: Sequence[str] = (),
+    *,
+    splits: bool = False,
 ) -> View:
-    """Return the view of one model on each GPU."""
+    """Return the view of one model on each GPU, or in splits, with what communication costs these."""
     said = [Note(note) for note in notes]
     if unfit:
         told = "; ".join(f"{one.gpu} ({one.reason})" for one in unfit)
         said.insert(0, Note(f"does not fit {told}"))
-    return View(model.name, [_served(model, served, context_tokens)] if served else [], said)
+    table = _in_splits if splits else _served
+    return View(model.name, [table(model, served, context_tokens)] if served else [], said)
 
 
 def _served(model: ModelSpec, served: Sequence[Served], context_tokens: int) -> Table:
@@ -130,6 +137,37 @@ def _served(model: ModelSpec, served: Sequence[Served], context_tokens: int) -> 
         "$/M: dollars per million tokens.",
         groups=True,
     )
+
+
+def _in_splits(model: ModelSpec, served: Sequence[Served], context_tokens: int) -> Table:
+    rows = []
+    for item in served:
+        decode = f"decode {item.decode.tokens:,}"
+        gpus = f"{item.gpus} x {item.gpu}" + (f" {item.split}" if item.split else "")
+        ranks = item.kv_tokens_of_all // item.kv_tokens
+        kept = f"{item.kv_tokens:,}" + (f" × {ranks}" if ranks > 1 else "")
+        rows.append([gpus, _usd(item.usd_per_hour), kept, *_apart(decode, item.decode)])
+        rows.append(["", "", "", *_apart(f"prefill {item.prefill.tokens:,}", item.prefill)])
+    return Table(
+        [
+            *(name("split"), *numbers("$/hour", "KV tokens"), name("step")),
+            *(*numbers("ms", "between GPUs", "$/M"), words("most for")),
+        ],
+        rows,
+        f"{model.name} ({model.weight_bytes / 1e9:,.1f} GB) in splits, cheapest decoding first",
+        note=f"Steps are a rank's. decode: as many requests as fit at a context of {context_tokens:,} tokens, or as vLLM "
+        "runs at once, in a batch for each stage. ms: through all stages, and of these between GPUs.",
+        groups=True,
+    )
+
+
+def _apart(what: str, step: Step) -> list[str]:
+    """Return a step with what communication takes of it."""
+    what, whole, usd, limits = _step(what, step)
+    between = "–"
+    if step.communication_s is not None:
+        between = f"{1e3 * step.communication_s:,.1f} ({100 * step.communication_s / step.step_s:.0f} %)"
+    return [what, whole, between, usd, limits.partition(",")[0]]
 
 
 def _step(what: str, step: Step) -> list[str]:

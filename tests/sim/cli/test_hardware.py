@@ -11,6 +11,7 @@ import pytest
 from continuum_sim import ConfigError
 from continuum_sim.hardware import find_gpu, find_model, gpus, kv_blocks, models
 from continuum_sim.hardware.parallel import Parallel
+from continuum_sim.hardware.stages import stages
 from continuum_sim.steptime import Fitted, Roofline, StepBatch, save_fitted
 from continuum_sim.steptime.aiconfigurator import installed
 from continuum_sim.steptime.machines import machines
@@ -81,6 +82,10 @@ def test_aiconfigurator_stands_beside_the_roofline_where_it_knows_the_pair(
         (("llama-3.1-70b", "--gpu", "l4", "--tp", "1"), "Llama-3.1-70B does not fit L4 (1 lacks "),
         (("llama-3.1-8b", "--model", "qwen3-8b"), "MODEL is shown by itself"),
         (("llama-3.1-8b", "--price", "cheap"), "price is 'cheap'"),
+        (("--split", "tp=2"), "--split is of one MODEL"),
+        (("llama-3.1-8b", "--split", "tp=2", "--tp", "2"), "--split is of one MODEL, and says all"),
+        (("llama-3.1-8b", "--split", "tp=3"), "attention heads (32) must be divisible by tensor parallel size (3)"),
+        (("llama-3.1-70b", "--gpu", "l4", "--split", "dp=2"), "does not fit L4 (2 lack "),
         (("llama-3.1-8b", "--step-time", "fitted:x.json"), "of one kind of GPU: name it with --gpu"),
     ],
 )
@@ -139,3 +144,29 @@ def test_a_folder_with_states_and_experts(capsys: pytest.CaptureFixture[str]) ->
 def test_nothing_fits() -> None:
     with pytest.raises(ConfigError, match="has .* tokens of KV cache, below the 100,000,000 asked for"):
         machines([find_model("llama-3.2-1b")], [find_gpu("h100")], max_model_len=100_000_000, step_times=["roofline"])
+
+
+def test_splits_show_what_communication_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    splits = ("--split", "tp=4", "--split", "tp=2,pp=2", "--split", "tp=4,dp=2")
+    code, out, err = cli(capsys, "hardware", "llama-3.1-70b", "--gpu", "h100", *splits)
+    assert (code, err) == (0, "")
+    assert max(len(line) for line in out.splitlines() if " x " in line) <= 120
+    assert "8 x H100 tp=4,dp=2" in out
+    _, out, _ = cli(capsys, "hardware", "llama-3.1-70b", "--gpu", "h100", *splits, "--price", "1", "--json")
+    four, piped, ranks = (
+        next(one for one in json.loads(out)["served"] if one["split"] == split)
+        for split in ("tp=4", "tp=2,pp=2", "tp=4,dp=2")
+    )
+    assert [one["usd_per_hour"] for one in (four, piped, ranks)] == [4, 4, 8]
+    # Dense ranks are engines beside one another.
+    assert ranks["kv_tokens_of_all"] == 2 * four["kv_tokens"] == 2 * ranks["kv_tokens"]
+    assert ranks["decode"] == four["decode"]
+    llama, h100, parallel = find_model("llama-3.1-70b"), find_gpu("h100"), Parallel(2, 2)
+    batch = StepBatch(0, 0, 0, 0, piped["decode"]["tokens"], 4096 * piped["decode"]["tokens"])
+    each = [Roofline(stage, h100, parallel).step_s(batch) for stage in stages(llama, parallel)]
+    assert piped["decode"]["step_s"] == pytest.approx(sum(each))
+    dollars = 4 / 3600 * max(each) / batch.decode_requests * 1e6
+    assert piped["decode"]["usd_per_million_tokens"] == pytest.approx(dollars)
+    for one in (four, piped):
+        shares = {share["name"]: share["step_share"] for share in one["prefill"]["shares"]}
+        assert one["prefill"]["communication_s"] == pytest.approx(shares["all_reduce"] * one["prefill"]["step_s"])

@@ -155,8 +155,8 @@ def _in_splits(model: ModelSpec, served: Sequence[Served], context_tokens: int) 
         ],
         rows,
         f"{model.name} ({model.weight_bytes / 1e9:,.1f} GB) in splits, cheapest decoding first",
-        note=f"Steps are a rank's. decode: as many requests as fit at a context of {context_tokens:,} tokens, or as vLLM "
-        "runs at once, in a batch for each stage. ms: through all stages, and of these between GPUs.",
+        note=f"Steps are a rank's. decode: as many requests as fit at a context of {context_tokens:,} tokens, or as "
+        "vLLM runs at once, in a batch for each stage. ms: through all stages, and of these between GPUs.",
         groups=True,
     )
 

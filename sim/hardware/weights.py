@@ -84,6 +84,9 @@ class Weight:
     """Of `count` experts, those that a token visits, such as 8 of 128; 0 if text visits none, or it is not given."""
     uses: int = 0
     """Times that a step multiplies with tensors of this shape, if layers share them; 0: once with each."""
+    sequence_parallel: bool = False
+    """Whether GPUs of ranks with whole experts hold it whole too, and divide tokens among them instead
+    (`use_sequence_parallel_moe`)."""
 
     @property
     def n(self) -> int:
@@ -126,10 +129,7 @@ class Weight:
         return _share(self.count, parallel.expert_ways) if parallel.enable_expert_parallel else self.count
 
     def _whole(self, parallel: Parallel) -> bool:
-        """Return True for shared experts where ranks divide tokens instead (`use_sequence_parallel_moe`)."""
-        if not parallel.enable_expert_parallel or parallel.data_parallel_size == 1:
-            return False
-        return "shared_expert" in self.name
+        return self.sequence_parallel and parallel.enable_expert_parallel and parallel.data_parallel_size > 1
 
     def _divided(self, ranks: int) -> int:
         return 1 if self.evenly and self.parts % ranks else min(self.parts, ranks)

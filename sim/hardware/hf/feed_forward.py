@@ -64,6 +64,8 @@ class Mixture:
     """Whether experts have biases."""
     least: int = 1
     """Least part of an expert's width on a rank: vLLM pads anything less."""
+    sequence_parallel: bool = False
+    """Whether GPUs may divide tokens among them instead of shared experts (`use_sequence_parallel_moe`)."""
     router: str = ""
     """Module of the router; empty: `gate` in the mixture."""
     router_bits: int = 16

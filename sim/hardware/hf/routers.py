@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from continuum_sim.hardware.hf.feed_forward import Mixture
@@ -70,7 +71,10 @@ def shared_experts(fields: Fields, mixture: Mixture, layers: Sequence[int]) -> l
     if not mixture.shared_at or not (width := _shared_width(fields, mixture)):
         return []
     hidden, where = fields.count("hidden_size"), tuple(layers)
-    found = mlp_matrices(fields, mixture.shared_at, width, hidden, where)
+    found = [
+        replace(weight, sequence_parallel=mixture.sequence_parallel)
+        for weight in mlp_matrices(fields, mixture.shared_at, width, hidden, where)
+    ]
     if mixture.shared_gate:
         found.append(Weight(f"model.layers.{{}}.{mixture.shared_at}_gate", 1, hidden, where))
     return found

@@ -11,7 +11,7 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.setting_flags import option_of
-from continuum_sim.setup.setting_types import KvCacheDtype
+from continuum_sim.setup.setting_types import All2AllBackend, KvCacheDtype
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION, block_size_notes
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def hardware(
             show_default=False,
         ),
     ] = None,
+    link: Annotated[str | None, option_of("link", panel="")] = None,
+    node_link: Annotated[str | None, option_of("node_link", panel="")] = None,
+    all2all_backend: Annotated[All2AllBackend, option_of("all2all_backend", panel="")] = "allgather_reducescatter",
     gpu_memory_utilization: Annotated[float, option_of("gpu_memory_utilization", panel="")] = GPU_MEMORY_UTILIZATION,
     block_size: Annotated[int, option_of("block_size", panel="")] = BLOCK_SIZE,
     kv_cache_dtype: Annotated[KvCacheDtype, option_of("kv_cache_dtype", panel="")] = "auto",
@@ -89,6 +92,7 @@ def hardware(
     from continuum_sim.errors import ConfigError
     from continuum_sim.hardware import find_gpu, find_model, gpus, models
     from continuum_sim.hardware.kv import served_with
+    from continuum_sim.hardware.parallel import Parallel
     from continuum_sim.hardware.splits import parse_split
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.results.view.hardware import hardware_view
@@ -110,6 +114,7 @@ def hardware(
             json=json,
             tensor_parallel_size=tensor_parallel_size,
             splits=[parse_split(text) for text in split or ()],
+            links=Parallel(link=link, node_link=node_link, all2all_backend=all2all_backend),
             gpu_memory_utilization=gpu_memory_utilization,
             block_size=block_size,
             max_model_len=max_model_len,

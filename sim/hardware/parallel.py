@@ -39,7 +39,10 @@ class Parallel:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.gpus % self.nodes:
-            raise ConfigError(f"{self.gpus} GPUs do not divide over {self.nodes} nodes")
+            raise ConfigError(
+                f"nodes {self.nodes} must evenly divide the total world size ({self.gpus}): adjust --nodes, "
+                "--data-parallel-size, --pipeline-parallel-size or --tensor-parallel-size"
+            )
         if self.all2all_backend not in ALL2ALL_BACKENDS:
             known = ", ".join(ALL2ALL_BACKENDS)
             raise ConfigError(f"all2all_backend is {self.all2all_backend!r}, expected one of {known}")

@@ -50,12 +50,7 @@ def check_split(model: ModelSpec, parallel: Parallel) -> None:
 
 
 def _check_nodes(parallel: Parallel) -> None:
-    """`EngineArgs.create_engine_config`, for nodes of all ranks; a rank's own nodes share out its GPUs evenly too."""
-    if parallel.gpus % parallel.nodes:
-        raise ConfigError(
-            f"nodes {parallel.nodes} must evenly divide the total world size ({parallel.gpus}): adjust --nodes, "
-            "--data-parallel-size, --pipeline-parallel-size or --tensor-parallel-size"
-        )
+    """Refuse ranks that begin and end within nodes: vLLM gives each node whole ranks, or parts of one."""
     here, ranks = parallel.gpus // parallel.nodes, parallel.data_parallel_size
     each = parallel.gpus // ranks
     if each % here and here % each:

@@ -59,5 +59,5 @@ def gpus_text(parallel: Parallel, gpu: str) -> str:
     """Return the GPUs of one replica: `H100`, `4 × H100`, or `16 × H100 (tp=8,pp=2)`."""
     if parallel.gpus == 1:
         return gpu
-    plain = parallel == Parallel(parallel.gpus)
-    return f"{parallel.gpus} × {gpu}" + ("" if plain else f" ({split_text(parallel)})")
+    told = split_text(parallel)
+    return f"{parallel.gpus} × {gpu}" + ("" if told == f"tp={parallel.gpus}" else f" ({told})")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from math import inf
 from typing import Final
@@ -13,16 +13,16 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, kv_memory
 from continuum_sim.hardware.gpus import GIB
 from continuum_sim.hardware.groups import Groups, model_groups
-from continuum_sim.hardware.parallel import Parallel
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.hardware.prices import Prices
 from continuum_sim.hardware.split_rules import check_split
 from continuum_sim.hardware.splits import split_text
-from continuum_sim.hardware.stages import stages
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.machines import SIZES, capacity_tokens, check_lengths
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.named import make_step_time, measured_on_one_gpu
+from continuum_sim.steptime.named import measured_on_one_gpu
 from continuum_sim.steptime.parts import Part, PartName
+from continuum_sim.steptime.piped import hand_over_s, stage_step_times
 from continuum_sim.steptime.roofline import Roofline
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -100,6 +100,7 @@ def model_on_gpus(
     *,
     tensor_parallel_size: int | None = None,
     splits: Sequence[Parallel] = (),
+    links: Parallel = ONE_GPU,
     gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_model_len: int = 32768,
@@ -115,6 +116,8 @@ def model_on_gpus(
         GPUs it is split over; None takes the fewest of 1, 2, 4 or 8 whose KV cache holds a request of `max_model_len`.
     splits
         Splits to describe instead, each on every GPU.
+    links
+        What it says of links holds for all.
     max_model_len
         At most the model's own counts.
     context_tokens
@@ -132,7 +135,7 @@ def model_on_gpus(
     unfit: list[Unfit] = []
     longest = min(max_model_len, model.max_model_len)
     sizes = SIZES if tensor_parallel_size is None else (tensor_parallel_size,)
-    asked = [[split] for split in splits] or [[Parallel(size) for size in sizes]]
+    asked = [[_linked(split, links)] for split in splits] or [[_linked(Parallel(size), links) for size in sizes]]
     for gpu, tried in product(gpus, asked):
         try:
             parallel, blocks, groups = _first_that_fits(model, gpu, tried, gpu_memory_utilization, block_size, longest)
@@ -142,6 +145,11 @@ def model_on_gpus(
         served.append(_served(model, gpu, parallel, blocks, groups, context_tokens, step_time, prices or Prices()))
     served.sort(key=_usd_per_decoded)
     return served, unfit
+
+
+def _linked(parallel: Parallel, links: Parallel) -> Parallel:
+    names = ("link", "node_link", "all2all_backend")
+    return replace(parallel, **{name: getattr(links, name) for name in names})
 
 
 def _usd_per_decoded(served: Served) -> float:
@@ -178,7 +186,10 @@ def _first_that_fits(
         if needed < memory.blocks:
             return parallel, memory.blocks, groups
         lacking = needed * memory.block_bytes - memory.kv_bytes
-        size, split = parallel.gpus, "" if parallel == Parallel(parallel.gpus) else f" with {split_text(parallel)}"
+        size, split = (
+            parallel.gpus,
+            "" if parallel.tensor_parallel_size == parallel.gpus else f" with {split_text(parallel)}",
+        )
         why = f"{size} lack {lacking / GIB:.1f} GiB each{split}" if size > 1 else f"1 lacks {lacking / GIB:.1f} GiB"
     raise _DoesNotFit(why)
 
@@ -193,7 +204,8 @@ def _served(
     step_time: str,
     prices: Prices,
 ) -> Served:
-    pipeline = [make_step_time(step_time, model=one, gpu=gpu, parallel=parallel) for one in stages(model, parallel)]
+    pipeline = stage_step_times(step_time, model=model, gpu=gpu, parallel=parallel)
+    handed_s = hand_over_s(model, gpu, parallel)
     price = prices.of(gpu.name)
     usd_per_hour = None if price is None else price.usd_per_hour * parallel.gpus
     requests = (blocks - 1) // groups.blocks_of_request(context_tokens, 1)
@@ -213,18 +225,25 @@ def _served(
         kv_tokens_of_all=kv_tokens * parallel.data_parallel_size,
         requests=requests,
         usd_per_hour=usd_per_hour,
-        decode=_step(pipeline, StepBatch(0, 0, 0, 0, batch, batch * context_tokens), batch, usd_of_rank),
-        prefill=_step(pipeline, prefill_of(tokens), tokens, usd_of_rank),
+        decode=_step(pipeline, handed_s, StepBatch(0, 0, 0, 0, batch, batch * context_tokens), batch, usd_of_rank),
+        prefill=_step(pipeline, handed_s, prefill_of(tokens), tokens, usd_of_rank),
     )
 
 
-def _step(pipeline: Sequence[StepTime], batch: StepBatch, tokens: int, usd_per_hour: float | None) -> Step:
+def _step(
+    pipeline: Sequence[StepTime],
+    handed_s: Callable[[StepBatch], float],
+    batch: StepBatch,
+    tokens: int,
+    usd_per_hour: float | None,
+) -> Step:
     """Return a batch's way through all stages. It costs what the slowest takes: others are in the rest meanwhile."""
     each_s = [timed.step_s(batch) for timed in pipeline]
     usd = None if usd_per_hour is None else usd_per_hour / 3600 * max(each_s) / tokens * 1e6
     parts = [part for timed in pipeline if isinstance(timed, Roofline) for part in timed.parts(batch)]
-    between = sum([part.seconds for part in parts if part.name in COMMUNICATION])
-    return Step(tokens, sum(each_s), usd, _shares(parts), between if parts else None)
+    sent_s = (len(pipeline) - 1) * handed_s(batch)
+    between_s = sent_s + sum([part.seconds for part in parts if part.name in COMMUNICATION])
+    return Step(tokens, sum(each_s) + sent_s, usd, _shares(parts), between_s if parts else None)
 
 
 def _shares(parts: Sequence[Part]) -> tuple[Share, ...]:

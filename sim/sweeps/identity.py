@@ -12,7 +12,7 @@ import msgspec
 
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model
 from continuum_sim.hardware.caches import CacheLayers
-from continuum_sim.hardware.parallel import Parallel
+from continuum_sim.hardware.parallel import ALL2ALL_BACKENDS, Parallel
 from continuum_sim.policies import Policy
 from continuum_sim.setup.notation import parse_arrivals
 from continuum_sim.setup.replicas import parse_replicas
@@ -43,6 +43,9 @@ _LATER: Final = {
     "data_parallel_size": 1,
     "enable_expert_parallel": False,
     "nodes": 1,
+    "link": None,
+    "node_link": None,
+    "all2all_backend": ALL2ALL_BACKENDS[0],
 }
 """Settings left out where they are as in versions without them, whose identities are kept."""
 

@@ -17,6 +17,22 @@ _PAIRED: Final = ("longcat_flash",)
 """Types whose layers attend twice, and count as two here: a stage has whole ones (`vllm/.../longcat_flash.py`)."""
 
 
+_BOTH_EVERYWHERE: Final = (
+    *("chatglm", "dbrx", "falcon_mamba", "gpt_oss", "gptj", "hy_v3", "internlm2", "jamba", "minimax_m3_text"),
+    *("mixtral", "nemotron_h", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_omni_moe_text"),
+    *("qwen3_vl_moe_text", "stablelm"),
+)
+"""Types whose classes make embeddings and LM head on every stage (`tests/oracles/splits.json`)."""
+
+_EMBEDS_EVERYWHERE: Final = (
+    *_BOTH_EVERYWHERE,
+    *("bloom", "cohere", "cohere2", "falcon", "gemma", "gemma2", "gemma3_text", "gemma4_text", "gpt2", "granitemoe"),
+    *("granitemoehybrid", "lfm2", "lfm2_moe", "mamba", "minicpm", "minicpm3", "opt", "qwen3_5_moe_text"),
+    "qwen3_5_text",
+)
+"""Types whose classes make the embeddings so: all but the first have no use for them, but memory."""
+
+
 def stage_layers(model: ModelSpec, pipeline_parallel_size: int) -> tuple[range, ...]:
     """Return the layers of every stage, as vLLM's `get_pp_indices` (`vllm/distributed/utils.py`).
 
@@ -75,15 +91,16 @@ def _stage(model: ModelSpec, layers: range, *, first: bool, last: bool) -> Model
 
 
 def _weight(model: ModelSpec, weight: Weight, layers: range, first: bool, last: bool) -> Weight | None:
-    """Return what a stage has of a weight; None for nothing. Towers read images before the first stage, on all GPUs."""
+    """Return what a stage has of a weight; None for nothing. Every stage has the towers that read images."""
     if weight.use == "tower":
         return weight
     if weight.layers:
         having = _numbered(weight.layers, layers)
         return replace(weight, layers=having) if having else None
     if weight.use == "table":  # tied, it is the LM head too
-        return weight if first or (last and model.tied_embeddings) else None
-    return weight if last else None
+        there = first or (last and model.tied_embeddings) or model.model_type in _EMBEDS_EVERYWHERE
+        return weight if there else None
+    return weight if last or (weight.use == "head" and model.model_type in _BOTH_EVERYWHERE) else None
 
 
 def _any_in(cache: CacheLayers, layers: range) -> bool:

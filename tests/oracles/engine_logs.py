@@ -1,7 +1,9 @@
-"""Estimates of KV memory beside what published engines logged: `python tests/oracles/engine_logs.py` prints them."""
+"""Estimates of KV memory beside what published engines logged: `python tests/oracles/engine_logs.py` writes them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import tempfile
 import tomllib
@@ -11,11 +13,18 @@ from typing import Any, Final
 
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_bytes_per_token, kv_memory
 from continuum_sim.hardware.gpus import GIB
+from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.kv import served_with
 from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.profiled_memory import CURRENT, FUSED, SORTING, Profile
 
 CONFIGS: Final = Path(__file__).parent / "configs"
-LOGS: Final[list[dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))["log"]
+TABLE: Final = Path(__file__).parents[2] / "docs/kv-logs.csv"
+LOGS: Final[list[dict[str, Any]]] = [
+    log
+    for name in ("engine_logs.toml", "split_logs.toml")
+    for log in tomllib.loads(Path(__file__).with_name(name).read_text("utf-8"))["log"]
+]
 PROFILES: Final[dict[str, Profile]] = {
     "0.10.1, FlashInfer's sampler": replace(FUSED, keeps_workspace=False),
     "0.10.2, PyTorch's sampler": SORTING,
@@ -48,16 +57,15 @@ def estimates() -> list[Estimate]:
 
 
 def table() -> str:
-    """Return the table of docs/step-time.md."""
+    """Return the table of the docs, `docs/kv-logs.csv`: GiB of each GPU."""
+    text = io.StringIO()
     rows = [
-        f"| {each.name} | {each.vllm} | {each.logged:.2f} | {each.estimated:.2f} | {_percent(each.error)} |"
+        [each.name, each.vllm, f"{each.logged:.2f}", f"{each.estimated:.2f}", f"{100 * each.error:+.1f}"]
         for each in estimates()
     ]
-    return "\n".join(["| engine | vLLM | logged GiB | estimate | error |", "| --- | --- | ---: | ---: | ---: |", *rows])
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f} %".replace("-", "−")
+    head = ["engine", "vllm", "logged_gib", "estimated_gib", "error_percent"]
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue()
 
 
 def _estimate(log: dict[str, Any]) -> Estimate:
@@ -65,7 +73,21 @@ def _estimate(log: dict[str, Any]) -> Estimate:
     memory = kv_memory(model, gpu, parallel=parallel_of(log), profile=PROFILES[log["vllm"]], **log["settings"])
     tokens = log["blocks"] * 16 if "blocks" in log else log.get("tokens", 0)
     logged = log.get("kv_gib", kv_bytes_per_token(model) * tokens / GIB)
+    if "concurrency" in log:
+        logged = log["concurrency"] * _request_bytes(log, model) / GIB
     return Estimate(log["name"], log["vllm"], logged, memory.kv_bytes / GIB)
+
+
+def _request_bytes(log: dict[str, Any], model: ModelSpec) -> int:
+    """Bytes of a request of `max_model_len`, with a step planned ahead."""
+    settings = log["settings"]
+    groups = model_groups(
+        served_with(model, settings["kv_dtype"]),
+        tensor_parallel_size=parallel_of(log).tensor_parallel_size,
+        block_size=settings["block_size"],
+        max_model_len=log["max_model_len"],
+    )
+    return groups.bytes_of_request(log["max_model_len"], settings["max_num_batched_tokens"], 2)
 
 
 def _gpu(log: dict[str, Any]) -> GpuSpec:
@@ -89,4 +111,4 @@ def model_of(log: dict[str, Any]) -> ModelSpec:
 
 
 if __name__ == "__main__":
-    print(table())
+    TABLE.write_text(table(), "utf-8")

@@ -57,7 +57,8 @@ class Step:
     shares: tuple[Share, ...]
     """Largest first; empty if the step-time model does not tell."""
     communication_s: float | None
-    """Of `step_s`, all-reduces, exchanges between experts and what stages send on; None if the model does not tell."""
+    """Of `step_s`, all-reduces, exchanges between experts and what stages send on, as far as no other work hides them;
+    None if the model does not tell."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def model_on_gpus(
 
 
 def _linked(parallel: Parallel, links: Parallel) -> Parallel:
-    names = ("link", "node_link", "all2all_backend")
+    names = ("link", "node_link", "all2all_backend", "enable_dbo")
     return replace(parallel, **{name: getattr(links, name) for name in names})
 
 
@@ -242,7 +243,8 @@ def _step(
     usd = None if usd_per_hour is None else usd_per_hour / 3600 * max(each_s) / tokens * 1e6
     parts = [part for timed in pipeline if isinstance(timed, Roofline) for part in timed.parts(batch)]
     sent_s = (len(pipeline) - 1) * handed_s(batch)
-    between_s = sent_s + sum([part.seconds for part in parts if part.name in COMMUNICATION])
+    hidden_s = sum([part.seconds for part in parts]) - sum(each_s)  # two batches overlap
+    between_s = sent_s - hidden_s + sum([part.seconds for part in parts if part.name in COMMUNICATION])
     return Step(tokens, sum(each_s) + sent_s, usd, _shares(parts), between_s if parts else None)
 
 

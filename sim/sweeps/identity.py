@@ -46,6 +46,7 @@ _LATER: Final = {
     "link": None,
     "node_link": None,
     "all2all_backend": ALL2ALL_BACKENDS[0],
+    "enable_dbo": False,
 }
 """Settings left out where they are as in versions without them, whose identities are kept."""
 

@@ -30,8 +30,6 @@ class Predicted:
     name: str
     published: float
     predicted: float
-    communicating: float
-    """Share of the predicted time."""
 
     @property
     def error(self) -> float:
@@ -47,12 +45,9 @@ def predictions() -> list[Predicted]:
 def table() -> str:
     """Return the table of docs/step-time.md."""
     rows = [
-        f"| {one.name} | {one.published:,.0f} | {one.predicted:,.0f} | {_percent(one.error)} "
-        f"| {100 * one.communicating:.0f} % |"
-        for one in predictions()
+        f"| {one.name} | {one.published:,.0f} | {one.predicted:,.0f} | {_percent(one.error)} |" for one in predictions()
     ]
-    head = "| engine | published | predicted | error | between GPUs |"
-    return "\n".join([head, "| --- | ---: | ---: | ---: | ---: |", *rows])
+    return "\n".join(["| engine | published | predicted | error |", "| --- | ---: | ---: | ---: |", *rows])
 
 
 def _percent(share: float) -> str:
@@ -61,17 +56,13 @@ def _percent(share: float) -> str:
 
 def _predicted(one: dict[str, Any]) -> Predicted:
     parallel = parse_split(one["split"])
-    if "all2all_backend" in one:
-        parallel = replace(parallel, all2all_backend=one["all2all_backend"])
+    links = {name: one[name] for name in ("all2all_backend", "enable_dbo") if name in one}
+    parallel = replace(parallel, **links)
     model = served_with(find_model(CONFIGS / one["model"]), one.get("kv_dtype", "auto"))
     timed = Roofline(model, find_gpu(one["gpu"]), parallel)
-    steps = _steps(one)
-    seconds = sum(n * timed.step_s(batch) for n, batch in steps)
-    between = sum(
-        n * part.seconds for n, batch in steps for part in timed.parts(batch) if part.name in ("all_reduce", "exchange")
-    )
+    seconds = sum(n * timed.step_s(batch) for n, batch in _steps(one))
     tokens = one["tokens"] if "tokens" in one else one["requests"] * one["output_tokens"]
-    return Predicted(one["name"], one["tokens_per_s"], tokens / seconds, between / seconds)
+    return Predicted(one["name"], one["tokens_per_s"], tokens / seconds)
 
 
 def _steps(one: dict[str, Any]) -> list[tuple[int, StepBatch]]:

@@ -171,3 +171,23 @@ def test_splits_show_what_communication_costs(capsys: pytest.CaptureFixture[str]
     assert piped["decode"]["usd_per_million_tokens"] == pytest.approx(dollars)
     shares = {share["name"]: share["step_share"] for share in four["prefill"]["shares"]}
     assert four["prefill"]["communication_s"] == pytest.approx(shares["all_reduce"] * four["prefill"]["step_s"])
+
+
+def test_overlapped_batches_hide_a_part_of_the_exchange(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = ("deepseek-r1", "--gpu", "h200", "--split", "dp=16,ep,nodes=2", "--all2all-backend", "deepep_low_latency")
+    one, two = (
+        json.loads(cli(capsys, "hardware", *wide, *more, "--json")[1])["served"][0]["prefill"]
+        for more in ((), ("--enable-dbo",))
+    )
+    (exchange,) = (share for share in one["shares"] if share["name"] == "exchange")
+    assert one["communication_s"] == pytest.approx(exchange["step_share"] * one["step_s"])
+    assert one["step_s"] - two["step_s"] == pytest.approx(one["communication_s"] - two["communication_s"])
+    assert 0 < two["communication_s"] < one["communication_s"] / 4
+
+
+def test_a_slower_link_costs_more(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for link in ((), ("--link", "latency_us=20,bandwidth_gbps=20")):
+        _, out, _ = cli(capsys, "hardware", "llama-3.1-70b", "--gpu", "h100", "--split", "tp=4", *link, "--json")
+        said.append(json.loads(out)["served"][0]["decode"]["communication_s"])
+    assert said[1] > 3 * said[0]

@@ -93,7 +93,7 @@ def hardware(
     from continuum_sim.errors import ConfigError
     from continuum_sim.hardware import find_gpu, find_model, gpus, models
     from continuum_sim.hardware.kv import served_with
-    from continuum_sim.hardware.parallel import Parallel
+    from continuum_sim.hardware.parallel import ONE_GPU, Parallel
     from continuum_sim.hardware.splits import parse_split
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.results.view.hardware import hardware_view
@@ -102,6 +102,9 @@ def hardware(
 
     if tensor_parallel_size is not None and tensor_parallel_size < 1:
         raise ConfigError(f"tensor_parallel_size is {tensor_parallel_size}, expected at least 1")
+    links = Parallel(link=link, node_link=node_link, all2all_backend=all2all_backend, enable_dbo=enable_dbo)
+    if one_model is None and links != ONE_GPU:
+        raise ConfigError("--link, --node-link, --all2all-backend and --enable-dbo are of one MODEL: name it")
     if split is not None and (one_model is None or tensor_parallel_size is not None):
         raise ConfigError("--split is of one MODEL, and says all of how it is split: give MODEL, and no --tp")
     if one_model is not None:
@@ -115,7 +118,7 @@ def hardware(
             json=json,
             tensor_parallel_size=tensor_parallel_size,
             splits=[parse_split(text) for text in split or ()],
-            links=Parallel(link=link, node_link=node_link, all2all_backend=all2all_backend, enable_dbo=enable_dbo),
+            links=links,
             gpu_memory_utilization=gpu_memory_utilization,
             block_size=block_size,
             max_model_len=max_model_len,

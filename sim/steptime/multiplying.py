@@ -88,7 +88,7 @@ def experts(model: ModelSpec, parallel: Parallel, rates: Rates, skew: float) -> 
 
 
 def _read(weights: list[Weight], size: int, whole: bool) -> float:
-    sizes = [1 if whole and "shared_expert" in weight.name else size for weight in weights]
+    sizes = [1 if whole and weight.sequence_parallel else size for weight in weights]
     return sum(weight.bytes_per_rank(n) * weight.uses_of_each for weight, n in zip(weights, sizes, strict=True))
 
 

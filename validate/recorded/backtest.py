@@ -33,6 +33,8 @@ def run_backtest(
     model: str | None = None,
     gpu: str | None = None,
     tensor_parallel_size: int | None = None,
+    pipeline_parallel_size: int | None = None,
+    enable_expert_parallel: bool | None = None,
     kv_blocks: int | None = None,
     block_size: int | None = None,
     max_num_batched_tokens: int | None = None,
@@ -55,8 +57,8 @@ def run_backtest(
         One of `FORMATS`; None detects it from the file.
     step_time
         Step-time model: `profiled:DIR`, `fitted:FILE`, `roofline` or a model object.
-    model, gpu, tensor_parallel_size, kv_blocks, block_size, max_num_batched_tokens, max_num_seqs, max_model_len, \
-    async_scheduling
+    model, gpu, tensor_parallel_size, pipeline_parallel_size, enable_expert_parallel, kv_blocks, block_size, \
+    max_num_batched_tokens, max_num_seqs, max_model_len, async_scheduling
         The engine. None takes what the log says, otherwise vLLM's default.
     tolerance
         Largest allowed error of the means of end to end, TTFT and TPOT, as a share of the recorded value.
@@ -89,6 +91,8 @@ def run_backtest(
         model=model,
         gpu=gpu,
         tensor_parallel_size=tensor_parallel_size,
+        pipeline_parallel_size=pipeline_parallel_size,
+        enable_expert_parallel=enable_expert_parallel,
         kv_blocks=kv_blocks,
         block_size=block_size,
         max_num_batched_tokens=max_num_batched_tokens,
@@ -180,6 +184,9 @@ def _engine(choices: Choices, run: ResolvedRun) -> dict[str, Setting]:
         "max_model_len": run.engine.max_model_len,
         "async_scheduling": run.engine.async_scheduling,
     }
+    for name in ("pipeline_parallel_size", "enable_expert_parallel", "nodes"):
+        if (value := getattr(run.config, name)) > 1 or value is True:
+            values[name] = value
     if not run.engine.enable_prefix_caching:
         values["enable_prefix_caching"] = False
     if run.engine.long_prefill_token_threshold:

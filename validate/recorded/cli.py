@@ -11,7 +11,8 @@ from continuum_sim.cli.options import Force, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, option_of, takes_settings
 from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
 
-_ENGINE: Final = ("model", "gpu", "tensor_parallel_size", *BATCHES_AND_BLOCKS, "async_scheduling")
+_SPLIT: Final = ("tensor_parallel_size", "pipeline_parallel_size", "enable_expert_parallel")
+_ENGINE: Final = ("model", "gpu", *_SPLIT, *BATCHES_AND_BLOCKS, "async_scheduling")
 _UNSET: Final = {**dict.fromkeys(_ENGINE, "as recorded, else vLLM's"), "model": "as recorded", "gpu": "as recorded"}
 
 

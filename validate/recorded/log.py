@@ -32,6 +32,10 @@ class EngineSetup:
     model: str | None = None
     gpu: str | None = None
     tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    enable_expert_parallel: bool | None = None
+    nodes: int | None = None
+    """`nnodes`."""
     kv_blocks: int | None = None
     """`num_gpu_blocks`."""
     gpu_memory_utilization: float | None = None

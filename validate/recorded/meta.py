@@ -59,6 +59,9 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
         model=_text(meta.get("model")),
         gpu=_text(_table(meta, "hardware").get("device_name")),
         tensor_parallel_size=count("tensor_parallel_size", parallel, given),
+        pipeline_parallel_size=count("pipeline_parallel_size", parallel, given),
+        enable_expert_parallel=switch("enable_expert_parallel", parallel, given),
+        nodes=count("nnodes", parallel, given),
         kv_blocks=count("num_gpu_blocks", cache),
         gpu_memory_utilization=None
         if utilization is None

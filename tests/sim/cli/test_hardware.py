@@ -84,6 +84,7 @@ def test_aiconfigurator_stands_beside_the_roofline_where_it_knows_the_pair(
         (("llama-3.1-8b", "--model", "qwen3-8b"), "MODEL is shown by itself"),
         (("llama-3.1-8b", "--price", "cheap"), "price is 'cheap'"),
         (("--split", "tp=2"), "--split is of one MODEL"),
+        (("--link", "pcie4"), "are of one MODEL: name it"),
         (("llama-3.1-8b", "--split", "tp=2", "--tp", "2"), "--split is of one MODEL, and says all"),
         (("llama-3.1-8b", "--split", "tp=3"), "attention heads (32) must be divisible by tensor parallel size (3)"),
         (("llama-3.1-70b", "--gpu", "l4", "--split", "dp=2"), "does not fit L4 (2 lack "),

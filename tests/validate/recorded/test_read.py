@@ -294,6 +294,14 @@ def test_the_engine_is_read_as_vllm_resolved_it(tmp_path: Path) -> None:
     assert "recorded on vLLM 0.19.0" in log.notes
 
 
+def test_the_split_is_read_as_vllm_resolved_it(tmp_path: Path) -> None:
+    split = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2, "enable_expert_parallel": True, "nnodes": 2}
+    resolved = META["resolved_config"] | {"parallel_config": split}
+    setup = read_beside(tmp_path, META | {"resolved_config": resolved}).setup
+    found = (setup.tensor_parallel_size, setup.pipeline_parallel_size, setup.enable_expert_parallel, setup.nodes)
+    assert found == (2, 2, True, 2)
+
+
 def test_an_older_meta_knows_what_was_asked_for_only(tmp_path: Path) -> None:
     setup = read_beside(tmp_path, {"model": "m", "engine_kwargs": META["engine_kwargs"], "kv_cache": {}}).setup
     assert (setup.max_num_seqs, setup.kv_blocks, setup.gpu) == (99, None, None)

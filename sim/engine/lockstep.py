@@ -15,15 +15,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-import numpy as np
 import simpy
 from simpy.events import EventPriority
 
 from continuum_sim.engine.clock import Clock, instant_number, step_rank
 from continuum_sim.engine.joint import JointSteps
-from continuum_sim.engine.rank import HALF_INSTANT_S, LockstepRank
+from continuum_sim.engine.rank import HALF_INSTANT_S, LockstepRank, RankJump
+from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import RankedStepTime
 from continuum_sim.steptime.ranked import NO_WORK
+from continuum_sim.steptime.slowest import joint_ends_s
 
 
 class Lockstep:
@@ -94,7 +95,7 @@ class Lockstep:
             if not self._begin():
                 yield from self._rest()
                 continue
-            self._end = env.boundary(joint.end_s, self._rank_of_end())
+            assert self._end is not None
             yield self._end
             self._end = None
             over = self._over()
@@ -121,16 +122,18 @@ class Lockstep:
 
     def _begin(self) -> bool:
         """Begin as many joint steps as no rank's plan ends in; return False if no rank has any."""
-        joint, ranks = self._joint, self._ranks
+        joint, ranks, env = self._joint, self._ranks, self._env
         number = joint.number
         most, event_s, idle = 0, math.inf, True
-        batches = []
+        batches: list[StepBatch] = []
+        working: list[RankJump] = []
         for rank in ranks:
             if rank.begins == number:
                 rank.begin()
             stretch = rank.stretch
             if stretch is not None:
                 left, idle = stretch.left(), False
+                working.append(stretch)
                 if stretch.event_s < event_s:
                     event_s = stretch.event_s
                 batches.append(stretch.batch())
@@ -153,16 +156,14 @@ class Lockstep:
                 return False
         if self._stepwise:
             most = 1
-        if most == 1:
-            ends_s: Sequence[float] = (self._step_time.together_s(batches),)
-        else:
-            ends_s = np.cumsum(self._step_time.together_runs_s(batches, most)).tolist()
-            if joint.start_s + ends_s[-1] > event_s:
-                most = min(bisect_left(ends_s, event_s - joint.start_s) + 1, most)
-        joint.begin(ends_s, most)
-        for rank in ranks:
-            if rank.stretch is not None:
-                rank.stretch.time_first()
+        ends = joint_ends_s(self._step_time, batches, most)
+        if most > 1 and joint.start_s + ends[most - 1] > event_s:
+            most = min(bisect_left(ends, event_s - joint.start_s) + 1, most)
+        joint.begin(ends, most)
+        for stretch in working:
+            if stretch.unlike:
+                stretch.time_first()
+        self._end = env.boundary(joint.end_s, self._rank_of_end())
         return True
 
     def _over(self) -> list[LockstepRank]:
@@ -172,12 +173,11 @@ class Lockstep:
         over = []
         for rank in self._ranks:
             stretch = rank.stretch
-            if stretch is None:
-                continue
-            if stretch.event_s <= end_s:
-                stretch.steps = stop - stretch.first
-            if stretch.first + stretch.steps == stop:
-                over.append(rank)
+            if stretch is not None:
+                if stretch.event_s <= end_s:
+                    stretch.steps = stop - stretch.first
+                if stretch.first + stretch.steps == stop:
+                    over.append(rank)
         return over
 
     def _rank_of_end(self) -> EventPriority:

@@ -43,6 +43,11 @@ class RankJump(Stretch):
         self._first_end_s = 0.0
         self.open = self.steps > 1 and is_open(scheduler)
 
+    @property
+    def unlike(self) -> bool:
+        """Whether its first step is unlike those that follow."""
+        return self._unlike
+
     def left(self) -> int:
         """Return how many of its next steps grow evenly."""
         passed = self._joint.number - self.first
@@ -55,7 +60,7 @@ class RankJump(Stretch):
 
     def time_first(self) -> None:
         """Remember when the first step ends, as soon as that is known."""
-        if self._unlike and self._joint.number == self.first:
+        if self._joint.number == self.first:
             self._first_end_s = self._joint.end_of(self.first)
 
     def cut(self, clock_s: float) -> bool:

@@ -41,10 +41,10 @@ class PiecewiseStepTime(ABC):
             pieces = self._cut(batch, n_steps)
         if len(pieces) == 1:
             _, a, b, c = pieces[0]
-            return _sum(n_steps, a, b, c)
+            return sum_of_piece(n_steps, a, b, c)
         total, left = 0.0, n_steps
         for n, a, b, c in pieces:
-            total += _sum(min(n, left), a, b, c)
+            total += sum_of_piece(min(n, left), a, b, c)
             left -= n
             if left <= 0:
                 break
@@ -59,13 +59,13 @@ class PiecewiseStepTime(ABC):
         for n, a, b, c in pieces:
             if n > n_steps - steps:
                 n = n_steps - steps
-            ended = total + _sum(n, a, b, c)
+            ended = total + sum_of_piece(n, a, b, c)
             if ended >= elapsed_s:
                 k = _steps_within(n, a, b, c, elapsed_s - total)
                 # The root is rounded, but run_s itself decides.
-                while k > 1 and total + _sum(k - 1, a, b, c) >= elapsed_s:
+                while k > 1 and total + sum_of_piece(k - 1, a, b, c) >= elapsed_s:
                     k -= 1
-                while k < n and total + _sum(k, a, b, c) < elapsed_s:
+                while k < n and total + sum_of_piece(k, a, b, c) < elapsed_s:
                     k += 1
                 return steps + k
             steps, total = steps + n, ended
@@ -80,7 +80,7 @@ class PiecewiseStepTime(ABC):
         return pieces
 
 
-def _sum(n: int, a: float, b: float, c: float) -> float:
+def sum_of_piece(n: int, a: float, b: float, c: float) -> float:
     """Return the sum of a piece: Σj = n(n-1)/2 and Σj² = n(n-1)(2n-1)/6 over j from 0 to n-1."""
     pairs = n * (n - 1)
     total = n * a + 0.5 * pairs * b
@@ -95,7 +95,7 @@ def _steps_within(n: int, a: float, b: float, c: float, elapsed_s: float) -> int
         low, high = 1, n
         while low < high:
             middle = (low + high) // 2
-            if _sum(middle, a, b, c) >= elapsed_s:
+            if sum_of_piece(middle, a, b, c) >= elapsed_s:
                 high = middle
             else:
                 low = middle + 1

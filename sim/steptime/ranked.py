@@ -75,30 +75,6 @@ def spread(pieces: Sequence[Piece]) -> NDArray[np.float64]:
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def slowest(runs: Sequence[Sequence[Piece]], n_steps: int) -> NDArray[np.float64]:
-    """Return the seconds of each of n steps of all ranks, given the pieces of each rank's run."""
-    lines: list[tuple[float, float, Piece]] = []
-    """First and last step of the runs that grow evenly."""
-    others: list[NDArray[np.float64]] = []
-    for run in runs:
-        n, a, b, c = run[0]
-        if n < n_steps or c:
-            others.append(spread(run))
-        else:
-            lines.append((a, a + (n_steps - 1) * b, run[0]))
-    if len(lines) > 1:
-        lines.sort(reverse=True)
-    most = -np.inf
-    for _, last, piece in lines:
-        if last > most:  # else it is never above one that begins above it and ends above it
-            most = last
-            others.append(spread((piece,)))
-    seconds = others[0]
-    for other in others[1:]:
-        seconds = np.maximum(seconds, other)
-    return seconds
-
-
 class Slowest:
     """The step times of a model that knows no other ranks: whoever is slowest keeps all others waiting."""
 
@@ -128,15 +104,8 @@ class Slowest:
     def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
         """Seconds of each of n steps of all ranks."""
         model, different = self.step_time, dict.fromkeys(batches)
-        if isinstance(model, PiecewiseStepTime):
-            # A dummy step has no context that grows.
-            runs = [
-                model.pieces(batch, n_steps) if batch != NO_WORK else [(n_steps, model.step_s(DUMMY), 0.0, 0.0)]
-                for batch in different
-            ]
-            return slowest(runs, n_steps)
         seconds = np.zeros(n_steps)
-        for batch in different:
+        for batch in different:  # a dummy step has no context that grows
             seconds = np.maximum(seconds, steps_of(model, batch, n_steps) if batch != NO_WORK else model.step_s(DUMMY))
         return seconds
 

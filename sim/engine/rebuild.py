@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from continuum_sim.engine.pipeline.stages import StageTimes
 from continuum_sim.steptime.batch import prefill_of
 from continuum_sim.steptime.model import StepTime
 
@@ -31,6 +32,8 @@ class RebuildTime:
 
 def prefill_s(step_time: StepTime, tokens: int, chunk_tokens: int) -> float:
     """Return the seconds to prefill a prompt alone, in chunks of the step's token budget."""
+    if isinstance(step_time, StageTimes):
+        return step_time.prompt_s(tokens, chunk_tokens)
     whole, rest = divmod(tokens, chunk_tokens)
     seconds = 0.0
     if whole:

@@ -37,6 +37,8 @@ EVENTS: Final = (
     "passed_over",
     "failed_stores",
     "deferred_frees",
+    "staged_steps",
+    "late_turns",
 )
 """Preempted turns, and those admitted again; admitted turns that found a prefix, and those of which some KV cache group
 had more than another; blocks freed behind windows; states of recurrent layers copied to the next block; arrivals
@@ -45,7 +47,8 @@ one that arrived earlier; prompts that `prefill_schedule_interval` kept from a s
 requests refused with 503, and requests sent again; drafts accepted, drafts rejected, those accepted behind a turn's
 last token, and turns admitted with rows for drafts that they did not have. Of native offload: turns that load from host
 memory, and the stores begun; blocks evicted there; turns that wait in a step for what they load; those passed over
-because transfers are under way; running turns whose blocks found no room; turns whose blocks are freed a step later."""
+because transfers are under way; running turns whose blocks found no room; turns whose blocks are freed a step later. Of
+engines with several stages: their steps, and turns that wait in one for tokens planned before they were preempted."""
 
 
 def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: Collection[Request]) -> None:
@@ -68,6 +71,10 @@ def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: C
     if isinstance(scheduler.connector, NativeConnector):
         _count_offloads(events, scheduler, scheduler.connector)
     config = scheduler.config
+    events["staged_steps"] += config.pipelined
+    if config.pipelined:
+        waiting = scheduler.waiting.requests()
+        events["late_turns"] += sum([turn.flight is not None and turn.flight.stale for turn in waiting])
     if config.long_prefill_token_threshold:
         most = config.most_prefill_tokens(scheduler.num_running + scheduler.num_waiting)
         if most < config.max_num_batched_tokens:

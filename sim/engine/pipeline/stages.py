@@ -49,6 +49,13 @@ class StageTimes:
             end_s = pipeline.enter(one, end_s if one.decode_requests else 0.0)
         return end_s
 
+    def prompt_s(self, tokens: int, chunk_tokens: int) -> float:
+        """Seconds to prefill a prompt alone, chunk after chunk."""
+        pipeline, end_s = Pipeline(self), 0.0
+        for start in range(0, tokens, chunk_tokens):
+            end_s = pipeline.enter(prefill_of(min(chunk_tokens, tokens - start), start), 0.0)
+        return end_s
+
     def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
         """Least k in 1..n_steps with run_s(batch, k) >= elapsed_s; n_steps if there is none."""
         pipeline, end_s = Pipeline(self), 0.0

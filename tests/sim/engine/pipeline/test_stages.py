@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continuum_sim.engine.pipeline.stages import Pipeline, Scaled, StageTimes, stage_times
+from continuum_sim.engine.rebuild import prefill_s
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, Program
 from support.programs import engine, program, turn
 from support.runs import Outcome, simulate
-from support.steptimes import Bent, affine, constant
+from support.steptimes import Bent, affine, constant, unequal
 
 DECODE = StepBatch(0, 0, 0, 0, 1, 40)
 
@@ -66,6 +67,13 @@ def test_a_chunk_waits_neither_for_the_one_before_to_leave_nor_for_a_token() -> 
     assert times.step_s(prefill_of(8)) == 4 + 3 * 0.5
     assert times.run_s(prefill_of(8), 6) == 5 + 4 + 3 * 0.5
     assert times.run_s(DECODE, 6) == 6 * (4 + 3 * 0.5)
+
+
+@pytest.mark.parametrize("tokens", [1, 64, 65, 1000])
+def test_a_prompt_alone_takes_as_long_as_policies_are_told(tokens: int) -> None:
+    times = unequal(3)
+    outcome = run([program("a", turn(tokens, 1))], 3, ahead=False, times=times)
+    assert prefill_s(times, tokens, 64) == pytest.approx(outcome.of("a").first_token_s)
 
 
 @given(data=st.data(), stages=st.integers(2, 4), steps=st.integers(1, 30), decodes=st.booleans())

@@ -187,7 +187,7 @@ class Replica:
     def _note_soon(self) -> None:
         """Note what the step under way will find at its end, unless the jump ends there as well."""
         jump = self._jump
-        if jump is not None and jump.steps > 1:
+        if isinstance(jump, Jump) and jump.steps > 1:
             self.catch_up()
             end_s = jump.end_of_step_s(self.env.now)
             if end_s < jump.end_s and self.counts is not None:

@@ -156,6 +156,11 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
             f"prefill_schedule_interval is {config.prefill_schedule_interval}, but ranks of a mixture, which would "
             "count it together, are simulated without: leave it out"
         )
+    if ranks > 1 and model.n_experts and config.pipeline_parallel_size > 1:
+        raise ConfigError(
+            f"pipeline_parallel_size is {config.pipeline_parallel_size}, but ranks of a mixture, which step together, "
+            "are simulated without stages: leave --pp or --dp out"
+        )
     length = config.length
     length.check(source.programs, arrivals)
     return ResolvedRun(

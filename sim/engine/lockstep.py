@@ -21,10 +21,9 @@ from simpy.events import EventPriority
 from continuum_sim.engine.clock import Clock, instant_number, step_rank
 from continuum_sim.engine.joint import JointSteps
 from continuum_sim.engine.rank import HALF_INSTANT_S, LockstepRank, RankJump
-from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import RankedStepTime
-from continuum_sim.steptime.ranked import NO_WORK
-from continuum_sim.steptime.slowest import joint_ends_s
+from continuum_sim.steptime.ranked import DUMMY, NO_WORK
+from continuum_sim.steptime.slowest import joint_ends_s, line_ends_s
 
 
 class Lockstep:
@@ -52,6 +51,8 @@ class Lockstep:
         self._joint = joint
         self._step_time = step_time
         self._stepwise = stepwise
+        dummy = step_time.own_line(DUMMY, 2)
+        self._idle = None if dummy is None else (dummy[0], 0.0)  # a dummy step has no context that grows
         number = ranks[0].number
         self._ends_first, self._ends_later = step_rank(number), step_rank(replicas + number)
         self._stores = any(rank.scheduler.connector.stores_outputs for rank in ranks)
@@ -125,7 +126,6 @@ class Lockstep:
         joint, ranks, env = self._joint, self._ranks, self._env
         number = joint.number
         most, event_s, idle = 0, math.inf, True
-        batches: list[StepBatch] = []
         working: list[RankJump] = []
         for rank in ranks:
             if rank.begins == number:
@@ -136,14 +136,12 @@ class Lockstep:
                 working.append(stretch)
                 if stretch.event_s < event_s:
                     event_s = stretch.event_s
-                batches.append(stretch.batch())
             else:
                 left = 0
                 if rank.begins >= 0:
                     left, idle = rank.begins - number, False
                 elif rank.retry_s - HALF_INSTANT_S < event_s:
                     event_s = rank.retry_s - HALF_INSTANT_S
-                batches.append(NO_WORK)
             if left and (left < most or not most):
                 most = left
         if idle:
@@ -156,7 +154,7 @@ class Lockstep:
                 return False
         if self._stepwise:
             most = 1
-        ends = joint_ends_s(self._step_time, batches, most)
+        ends = self._ends_s(working, most)
         if most > 1 and joint.start_s + ends[most - 1] > event_s:
             most = min(bisect_left(ends, event_s - joint.start_s) + 1, most)
         joint.begin(ends, most)
@@ -165,6 +163,18 @@ class Lockstep:
                 stretch.time_first()
         self._end = env.boundary(joint.end_s, self._rank_of_end())
         return True
+
+    def _ends_s(self, working: list[RankJump], steps: int) -> Sequence[float]:
+        """Return when each of so many joint steps ends, counted from the start of the first."""
+        without = len(self._ranks) - len(working)
+        lines = [line for stretch in working if (line := stretch.line(self._step_time)) is not None]
+        if without and self._idle is not None:
+            lines.append(self._idle)
+        if len(lines) == len(working) + (without > 0):
+            tokens = [stretch.tokens() for stretch in working] + [1] * without
+            return line_ends_s(lines, self._step_time.shared_s(tokens), steps)
+        batches = [stretch.batch() for stretch in working] + [NO_WORK] * without
+        return joint_ends_s(self._step_time, batches, steps)
 
     def _over(self) -> list[LockstepRank]:
         """Return the ranks whose stretch ends with the joint steps under way."""

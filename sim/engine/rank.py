@@ -16,7 +16,8 @@ from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.steptime.batch import StepBatch, grown
-from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.model import RankedStepTime, StepTime
+from continuum_sim.steptime.ranked import Line
 
 HALF_INSTANT_S: Final = SAME_INSTANT_S / 2
 """Times that differ by less differ by rounding alone."""
@@ -41,6 +42,8 @@ class RankJump(Stretch):
         self._first_batch = scheduler.plans[0].batch
         self._batch = scheduler.plans[-1].batch if self._unlike else self._first_batch
         self._first_end_s = 0.0
+        self._line: Line | None = None
+        self._timed = False
         self.open = self.steps > 1 and is_open(scheduler)
 
     @property
@@ -57,6 +60,23 @@ class RankJump(Stretch):
         """Return its part of the next joint step."""
         passed = self._joint.number - self.first
         return grown(self._batch, passed - self._unlike) if passed else self._first_batch
+
+    def line(self, step_time: RankedStepTime) -> Line | None:
+        """Return what its next steps take without what all ranks do together, if they grow evenly; else None."""
+        passed = self._joint.number - self.first
+        if self._unlike and not passed:
+            return step_time.own_line(self._first_batch, 1)
+        if not self._timed:
+            self._line, self._timed = step_time.own_line(self._batch, self.steps - self._unlike), True
+        if self._line is None:
+            return None
+        first_s, more_s = self._line
+        return first_s + more_s * (passed - self._unlike), more_s
+
+    def tokens(self) -> int:
+        """Return the tokens of its next step."""
+        batch = self._first_batch if self._joint.number == self.first else self._batch
+        return batch.prefill_tokens + batch.decode_requests
 
     def time_first(self) -> None:
         """Remember when the first step ends, as soon as that is known."""

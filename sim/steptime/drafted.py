@@ -67,6 +67,13 @@ class Drafted:
         seconds = seconds + drafter.together_runs_s(batches, n_steps)
         return seconds + (self.drafts - 1) * drafter.together_runs_s(later, n_steps)
 
+    def own_line(self, batch: StepBatch, n_steps: int) -> None:
+        """Return None: a drafter's passes do not grow with the model's."""
+
+    def shared_s(self, tokens: Sequence[int]) -> float:
+        """Return the model's."""
+        return ranked(self.step_time).shared_s(tokens)
+
     def describe(self) -> dict[str, Any]:
         """Describe the model, with its drafter."""
         told: dict[str, Any] = {"drafts": self.drafts, "fixed_s": self.fixed_s}

@@ -37,6 +37,15 @@ class RankedStepTime(StepTime, Protocol):
     `step_s` and `run_s` are those of a rank whose fellows all have the same batch. `ranked` makes one of any model.
     """
 
+    def own_line(self, batch: StepBatch, n_steps: int) -> tuple[float, float] | None:
+        """Return the first step of a rank's run, and how much more each step takes, without what all ranks do together.
+
+        None if steps do not grow evenly; then `together_runs_s` is asked.
+        """
+
+    def shared_s(self, tokens: Sequence[int]) -> float:
+        """Seconds of what ranks with so many tokens each do together in a step, beside the longest line."""
+
     def together_s(self, batches: Sequence[StepBatch]) -> float:
         """Seconds of one step of all ranks, of which those without work have `NO_WORK`."""
 

@@ -16,6 +16,9 @@ from continuum_sim.steptime.batch import StepBatch, grown
 from continuum_sim.steptime.model import RankedStepTime, StepTime
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 
+Line = tuple[float, float]
+"""Seconds of the first step of a run, and how much more each step takes than the one before."""
+
 NO_WORK: Final = StepBatch(0, 0, 0, 0, 0, 0)
 """The batch of a rank without turns."""
 
@@ -97,6 +100,17 @@ class Slowest:
         """Describe the model."""
         return self.step_time.describe()
 
+    def own_line(self, batch: StepBatch, n_steps: int) -> Line | None:
+        """Return what a run takes if every step takes as much more than the one before; else None."""
+        if not isinstance(self.step_time, PiecewiseStepTime):
+            return None
+        first, *others = self.step_time.pieces(batch, n_steps)
+        return None if others or first[3] else (first[1], first[2])
+
+    def shared_s(self, tokens: Sequence[int]) -> float:
+        """Return no time: every rank's own is all of it."""
+        return 0.0
+
     def together_s(self, batches: Sequence[StepBatch]) -> float:
         """Seconds of one step of all ranks."""
         return float(self.together_runs_s(batches, 1)[0])
@@ -135,6 +149,19 @@ class AmongRanks(PiecewiseStepTime):
         all_tokens = self.ranks * (batch.prefill_tokens + batch.decode_requests)
         return self.pieces_among(batch, n_steps, all_tokens, halved=self.halves((batch,)))
 
+    def all_tokens(self, tokens: Sequence[int]) -> int:
+        """Return the tokens of all ranks, padded to as many as the largest has if there are graphs for that."""
+        most = max(tokens)
+        return len(tokens) * most if most <= self.graph_tokens else sum(tokens)
+
+    def own_line(self, batch: StepBatch, n_steps: int) -> Line | None:
+        """Return what a run takes without what all ranks do together, if every step takes as much more; else None."""
+        return None
+
+    def shared_s(self, tokens: Sequence[int]) -> float:
+        """Return the seconds of what ranks with so many tokens each do together; for models with lines."""
+        return 0.0
+
     def together_s(self, batches: Sequence[StepBatch]) -> float:
         """Seconds of one step of all ranks: what the slowest does alone, and what all do together."""
         return float(self.together_runs_s(batches, 1)[0])
@@ -143,10 +170,8 @@ class AmongRanks(PiecewiseStepTime):
         """Seconds of each of n steps of all ranks."""
         working = [batch if batch != NO_WORK else DUMMY for batch in batches]
         tokens = [batch.prefill_tokens + batch.decode_requests for batch in working]
-        different = list(dict.fromkeys(working))
-        halved = self.halves(different)
-        padded = halved or max(tokens) <= self.graph_tokens
-        all_tokens = len(tokens) * max(tokens) if padded else sum(tokens)
+        halved = self.halves(list(dict.fromkeys(working)))
+        all_tokens = len(tokens) * max(tokens) if halved else self.all_tokens(tokens)
         runs = []
         for batch in dict.fromkeys(batches):
             if batch != NO_WORK:

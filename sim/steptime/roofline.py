@@ -20,7 +20,7 @@ from continuum_sim.steptime.moving import launches_s, moved_bytes
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piecewise import Piece
-from continuum_sim.steptime.ranked import AmongRanks, at_least, graph_tokens
+from continuum_sim.steptime.ranked import AmongRanks, Line, at_least, graph_tokens
 from continuum_sim.steptime.rates import Rates
 from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed
@@ -129,6 +129,19 @@ class Roofline(AmongRanks):
         half_s = self._batch_s(half, -(-all_tokens // 2)) - latency_s - token_s * -(-all_tokens // 2)
         return at_least(self._pieces(batch, n_steps, 2 * half_s), 2 * latency_s + token_s * all_tokens)
 
+    def own_line(self, batch: StepBatch, n_steps: int) -> Line | None:
+        """Return what a run takes without experts: of decoding requests without windows, or of one step."""
+        if self.parallel.enable_dbo:
+            return None
+        own_s = self._batch_s(batch, 1) - self._experts_s(1)
+        if not self._windowed and not batch.prefill_tokens:
+            return own_s + self._decode_s * batch.decode_context_tokens, self._decode_s * batch.decode_requests
+        return (own_s + self._attention_s(batch, 0), 0.0) if n_steps == 1 else None
+
+    def shared_s(self, tokens: Sequence[int]) -> float:
+        """Return the seconds of experts, and of the exchange of tokens."""
+        return self._experts_s(self.all_tokens(tokens))
+
     def _pieces(self, batch: StepBatch, n_steps: int, fixed_s: float) -> Sequence[Piece]:
         if not self._windowed and not batch.prefill_tokens:
             first_s = fixed_s + self._decode_s * batch.decode_context_tokens
@@ -209,17 +222,20 @@ class Roofline(AmongRanks):
         tokens, rows = chunk + decodes, prefills + decodes
         seconds = sum([max(token_s * tokens, read_s) for read_s, token_s in self._linear[1:]])
         if self._experts:
-            routed_s = self._routed_s.get(all_tokens)
-            if routed_s is None:
-                routed_s = sum([max(some.times_s(all_tokens)) for some in self._experts])
-                if self._apart:
-                    latency_s, token_s = self._exchange
-                    routed_s += latency_s + (token_s + self._route_token_s) * all_tokens
-                self._routed_s[all_tokens] = routed_s
-            seconds += routed_s
+            seconds += self._experts_s(all_tokens)
         for row_s, token_s, scanned_s, kept_s in self._states:
             seconds += max(scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk)
         return seconds
+
+    def _experts_s(self, all_tokens: int) -> float:
+        routed_s = self._routed_s.get(all_tokens)
+        if routed_s is None:
+            routed_s = sum([max(some.times_s(all_tokens)) for some in self._experts])
+            if self._apart:
+                latency_s, token_s = self._exchange
+                routed_s += latency_s + (token_s + self._route_token_s) * all_tokens
+            self._routed_s[all_tokens] = routed_s
+        return routed_s
 
     def _attention_s(self, batch: StepBatch, j: float) -> float:
         """Return all layers' attention in the j-th step of the run. Written out: an engine asks for it all the time."""

@@ -11,7 +11,7 @@ import numpy as np
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import RankedStepTime
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime, sum_of_piece
-from continuum_sim.steptime.ranked import DUMMY, NO_WORK, Slowest, spread
+from continuum_sim.steptime.ranked import DUMMY, NO_WORK, Line, Slowest, spread
 
 
 def joint_ends_s(step_time: RankedStepTime, batches: Sequence[StepBatch], n_steps: int) -> Sequence[float]:
@@ -28,6 +28,15 @@ def joint_ends_s(step_time: RankedStepTime, batches: Sequence[StepBatch], n_step
         return slowest(runs, n_steps)
     ends: list[float] = np.cumsum(step_time.together_runs_s(batches, n_steps)).tolist()
     return ends
+
+
+def line_ends_s(lines: Sequence[Line], shared_s: float, n_steps: int) -> Sequence[float]:
+    """Return the same from each rank's line, and what all do together in each step."""
+    slowest_line = max(lines)
+    most_s = slowest_line[0] + slowest_line[1] * (n_steps - 1)
+    if all(a + b * (n_steps - 1) <= most_s for a, b in lines):  # the longest in the first step and in the last
+        return PieceEnds((n_steps, slowest_line[0] + shared_s, slowest_line[1], 0.0))
+    return slowest([((n_steps, a + shared_s, b, 0.0),) for a, b in lines], n_steps)
 
 
 def slowest(runs: Sequence[Sequence[Piece]], n_steps: int) -> Sequence[float]:

@@ -8,18 +8,11 @@ import pytest
 
 import continuum_sim as cs
 from continuum_sim.results.view.run import run_view
-from continuum_sim.setup import resolve
 from support.views import sentences
 
-HOW: dict[str, Any] = {"trace": "swebench", "limit": 12, "arrivals": "poisson:rate=0.2", "kv_blocks": 12_000}
+HOW: dict[str, Any] = {"trace": "swebench", "limit": 12, "arrivals": "poisson:rate=0.2", "kv_blocks": 12_000, "data_parallel_size": 4}
 
 
-@pytest.fixture
-def four_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "ranks_of", lambda config: 4)
-
-
-@pytest.mark.usefixtures("four_ranks")
 def test_a_run_tells_of_each_rank() -> None:
     result = cs.run(**HOW)
     parts = result.summary.replicas
@@ -31,7 +24,6 @@ def test_a_run_tells_of_each_rank() -> None:
     assert any("rank 3" in said for said in sentences(run_view(result.summary, result.manifest)))
 
 
-@pytest.mark.usefixtures("four_ranks")
 def test_deployments_keep_their_programs_and_a_router_of_ours_binds_ranks() -> None:
     stock = cs.run(**HOW, replicas=2).summary
     assert stock.router == "session-affinity of deployments, vllm-balancer of their ranks"
@@ -41,7 +33,6 @@ def test_deployments_keep_their_programs_and_a_router_of_ours_binds_ranks() -> N
     assert bound.moved_turns < stock.moved_turns
 
 
-@pytest.mark.usefixtures("four_ranks")
 def test_ranks_of_a_mixture_step_together_and_jumping_changes_nothing() -> None:
     how = HOW | {"limit": 5, "unfit": "drop", "model": "qwen3-30b-a3b"}
     fast, stepwise = (cs.run(**how, engine=engine).summary for engine in ("fast", "stepwise"))

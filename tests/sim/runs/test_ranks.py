@@ -10,7 +10,13 @@ import continuum_sim as cs
 from continuum_sim.results.view.run import run_view
 from support.views import sentences
 
-HOW: dict[str, Any] = {"trace": "swebench", "limit": 12, "arrivals": "poisson:rate=0.2", "kv_blocks": 12_000, "data_parallel_size": 4}
+HOW: dict[str, Any] = {
+    "trace": "swebench",
+    "limit": 12,
+    "arrivals": "poisson:rate=0.2",
+    "kv_blocks": 12_000,
+    "data_parallel_size": 4,
+}
 
 
 def test_a_run_tells_of_each_rank() -> None:

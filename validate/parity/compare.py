@@ -154,6 +154,7 @@ def compare_on_random_cases(
     on_run: Callable[[ParityReport], None] | None = None,
     async_scheduling: bool = False,
     controls: bool = False,
+    pipelines: bool = True,
     vllm_version: str = MIRRORED_VLLM,
 ) -> ParityReport:
     """Compare many random cases (see `random_case`); stops at the first difference.
@@ -163,14 +164,16 @@ def compare_on_random_cases(
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
         leave, three of four are crowded, half have several KV cache groups, and five in twelve each drafts and native
-        offload, or two of these; a quarter runs in pipeline stages, without drafts and offload.
+        offload, or two of these.
+    pipelines
+        Whether with controls a quarter runs in pipeline stages, without drafts and offload.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
     total = ParityReport()
     for number in range(runs):
         rng = np.random.default_rng([seed, number])
-        staged = controls and number % 12 in (1, 2, 5)
+        staged = controls and pipelines and number % 12 in (1, 2, 5)
         case = random_case(
             rng,
             controls=controls and number % 2 == 1,

@@ -16,8 +16,7 @@ from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.steptime.batch import StepBatch, grown
-from continuum_sim.steptime.model import RankedStepTime, StepTime
-from continuum_sim.steptime.ranked import Line
+from continuum_sim.steptime.model import Line, RankedStepTime, StepTime
 
 HALF_INSTANT_S: Final = SAME_INSTANT_S / 2
 """Times that differ by less differ by rounding alone."""

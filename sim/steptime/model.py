@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from continuum_sim.steptime.batch import StepBatch
 
+Line = tuple[float, float]
+"""Seconds of the first step of a run, and how much more each step takes than the one before."""
+
 
 class StepTime(Protocol):
     """How long engine steps take.
@@ -37,8 +40,8 @@ class RankedStepTime(StepTime, Protocol):
     `step_s` and `run_s` are those of a rank whose fellows all have the same batch. `ranked` makes one of any model.
     """
 
-    def own_line(self, batch: StepBatch, n_steps: int) -> tuple[float, float] | None:
-        """Return the first step of a rank's run, and how much more each step takes, without what all ranks do together.
+    def own_line(self, batch: StepBatch, n_steps: int) -> Line | None:
+        """Return what a rank's run takes without what all ranks do together.
 
         None if steps do not grow evenly; then `together_runs_s` is asked.
         """

@@ -22,7 +22,7 @@ from continuum_sim.steptime.machines import SIZES, capacity_tokens, check_length
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import measured_on_one_gpu
 from continuum_sim.steptime.parts import Part, PartName
-from continuum_sim.steptime.piped import hand_over_s, stage_step_times
+from continuum_sim.steptime.piped import pipeline_times
 from continuum_sim.steptime.roofline import Roofline
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -187,10 +187,8 @@ def _first_that_fits(
         if needed < memory.blocks:
             return parallel, memory.blocks, groups
         lacking = needed * memory.block_bytes - memory.kv_bytes
-        size, split = (
-            parallel.gpus,
-            "" if parallel.tensor_parallel_size == parallel.gpus else f" with {split_text(parallel)}",
-        )
+        size = parallel.gpus
+        split = "" if parallel.tensor_parallel_size == size else f" with {split_text(parallel)}"
         why = f"{size} lack {lacking / GIB:.1f} GiB each{split}" if size > 1 else f"1 lacks {lacking / GIB:.1f} GiB"
     raise _DoesNotFit(why)
 
@@ -205,8 +203,7 @@ def _served(
     step_time: str,
     prices: Prices,
 ) -> Served:
-    pipeline = stage_step_times(step_time, model=model, gpu=gpu, parallel=parallel)
-    handed_s = hand_over_s(model, gpu, parallel)
+    pipeline, handed_s = pipeline_times(step_time, model=model, gpu=gpu, parallel=parallel)
     price = prices.of(gpu.name)
     usd_per_hour = None if price is None else price.usd_per_hour * parallel.gpus
     requests = (blocks - 1) // groups.blocks_of_request(context_tokens, 1)

@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.steptime.bases import VectorStepTime
 from continuum_sim.steptime.batch import StepBatch, grown
-from continuum_sim.steptime.model import RankedStepTime, StepTime
+from continuum_sim.steptime.model import Line, RankedStepTime, StepTime
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
-
-Line = tuple[float, float]
-"""Seconds of the first step of a run, and how much more each step takes than the one before."""
 
 NO_WORK: Final = StepBatch(0, 0, 0, 0, 0, 0)
 """The batch of a rank without turns."""
@@ -56,13 +53,6 @@ def at_least(pieces: Sequence[Piece], least_s: float) -> Sequence[Piece]:
 
 def longest(runs: Sequence[Sequence[Piece]]) -> NDArray[np.float64]:
     """Return the seconds of each step of the longest of some runs of as many steps."""
-    if len(runs) > 1 and all(len(pieces) == 1 and not pieces[0][3] for pieces in runs):
-        n = runs[0][0][0]
-        firsts, slopes = [pieces[0][1] for pieces in runs], [pieces[0][2] for pieces in runs]
-        first_s, slope_s = max(firsts), max(slopes)
-        # One line is often above all others: it starts there, and rises the most.
-        if n == 1 or any(a == first_s and b == slope_s for a, b in zip(firsts, slopes, strict=True)):
-            return first_s + slope_s * np.arange(n, dtype=float)
     seconds = spread(runs[0])
     for pieces in runs[1:]:
         seconds = np.maximum(seconds, spread(pieces))

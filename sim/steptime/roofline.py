@@ -15,12 +15,13 @@ from continuum_sim.steptime.attending import Attending, attending
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.exchange import NO_EXCHANGE
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
+from continuum_sim.steptime.model import Line
 from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S as SMALL_KERNEL_LATENCY_S
 from continuum_sim.steptime.moving import launches_s, moved_bytes
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piecewise import Piece
-from continuum_sim.steptime.ranked import AmongRanks, Line, at_least, graph_tokens
+from continuum_sim.steptime.ranked import AmongRanks, at_least, graph_tokens
 from continuum_sim.steptime.rates import Rates
 from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed

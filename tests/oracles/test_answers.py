@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import zlib
-from datetime import date
 from typing import Any
 
 import pytest
 from oracles.ask_vllm import DEFAULTS
+from oracles.mirrored import of_the_day, skip_unless_mirrored
 from oracles.refresh import ANSWERS, CONFIGS, QUESTIONS, ask_apart, asked, key, read_answers
 
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
@@ -140,20 +138,11 @@ def test_published_files_hold_as_much_as_vllm_builds() -> None:
     assert compared >= 5
 
 
-def _five_of_the_day() -> list[dict[str, Any]]:
-    """Five records by date; CONTINUUM_CI_DATE repeats a day's."""
-    named = os.environ.get("CONTINUUM_CI_DATE")
-    today = (date.fromisoformat(named) if named else date.today()).toordinal()
-    return sorted(RECORDS, key=lambda record: zlib.crc32(f"{today} {_id(record)}".encode()))[:5]
-
-
 @pytest.mark.engine
 @pytest.mark.slow
 def test_vllm_still_answers_so() -> None:
-    vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
-    if not vllm.__version__.startswith(MIRRORED_VLLM):
-        pytest.skip(f"vLLM is {vllm.__version__}, the table is of {MIRRORED_VLLM}: tests/oracles/refresh.py asks anew")
-    for record in _five_of_the_day():
+    skip_unless_mirrored("tests/oracles/refresh.py asks anew")
+    for record in of_the_day(RECORDS, 5, _id):
         assert ask_apart(record["config"], record["question"]) == record["answer"], _id(record)
 
 

@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import zlib
-from datetime import date
 from typing import Any
 
 import pytest
 from oracles.class_defaults import ARCHITECTURES, TARGET, all_defaults, pipelines, registered
-
-from continuum_sim.vllm_defaults import MIRRORED_VLLM
+from oracles.mirrored import of_the_day, skip_unless_mirrored
 
 DEFAULTS: dict[str, dict[str, Any]] = json.loads(TARGET.read_text("utf-8"))
 NAMES: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
-
-
-def _three_of_the_day() -> list[str]:
-    """Three model types by date; CONTINUUM_CI_DATE repeats a day's."""
-    named = os.environ.get("CONTINUUM_CI_DATE")
-    today = (date.fromisoformat(named) if named else date.today()).toordinal()
-    return sorted(DEFAULTS, key=lambda name: zlib.crc32(f"{today} {name}".encode()))[:3]
-
-
-def _mirrored() -> None:
-    vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
-    if not vllm.__version__.startswith(MIRRORED_VLLM):
-        pytest.skip(f"vLLM is {vllm.__version__}, the files are of {MIRRORED_VLLM}: class_defaults.py writes them anew")
+REMEDY = "class_defaults.py writes them anew"
 
 
 @pytest.mark.engine
 @pytest.mark.slow
 def test_classes_still_hold_these_defaults() -> None:
-    _mirrored()
-    today = _three_of_the_day()
+    skip_unless_mirrored(REMEDY)
+    today = of_the_day(list(DEFAULTS), 3, str)
     assert all_defaults(today) == {name: DEFAULTS[name] for name in today}
 
 
 @pytest.mark.engine
 @pytest.mark.slow
 def test_classes_without_pipeline_stages_are_these() -> None:
-    _mirrored()
+    skip_unless_mirrored(REMEDY)
     names = [*NAMES["text"][:: len(NAMES["text"]) // 8], "Zamba2ForCausalLM", "Mamba2ForCausalLM"]
     found = {name: pipelines(name) for name in names}
     assert {name for name, stages in found.items() if stages is False} == {*NAMES["no_pipeline"]} & {*names}
@@ -50,7 +34,7 @@ def test_classes_without_pipeline_stages_are_these() -> None:
 @pytest.mark.engine
 @pytest.mark.slow
 def test_vllm_still_has_these_architectures() -> None:
-    _mirrored()
+    skip_unless_mirrored(REMEDY)
     found = registered()
     assert {kind: found[kind] for kind in ("text", "multimodal", "pooling", "draft", "plugin")} == {
         kind: NAMES[kind] for kind in ("text", "multimodal", "pooling", "draft", "plugin")

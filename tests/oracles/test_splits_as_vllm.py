@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import zlib
-from datetime import date
 from typing import Any
 
 import pytest
 from oracles.ask_splits import CONFIGS, KV_BYTES, ask_apart, asked, read_answers
+from oracles.mirrored import of_the_day, skip_unless_mirrored
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
@@ -16,7 +14,6 @@ from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.split_rules import check_split
 from continuum_sim.hardware.stages import stage_layers, stages
-from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
 RECORDS = read_answers()
 BUILT = [record for record in RECORDS if "error" not in record["answer"]]
@@ -52,20 +49,9 @@ def test_weights_and_blocks_are_those_of_vllm(record: dict[str, Any]) -> None:
     assert min(blocks) == record["answer"]["num_blocks"]
 
 
-def _two_of_the_day() -> list[dict[str, Any]]:
-    """Two records by date; CONTINUUM_CI_DATE repeats a day's."""
-    named = os.environ.get("CONTINUUM_CI_DATE")
-    today = (date.fromisoformat(named) if named else date.today()).toordinal()
-    return sorted(BUILT, key=lambda record: zlib.crc32(f"{today} {_id(record)}".encode()))[:2]
-
-
 @pytest.mark.engine
 @pytest.mark.slow
 def test_vllm_still_answers_so() -> None:
-    vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
-    if not vllm.__version__.startswith(MIRRORED_VLLM):
-        pytest.skip(
-            f"vLLM is {vllm.__version__}, the table is of {MIRRORED_VLLM}: tests/oracles/ask_splits.py asks anew"
-        )
-    for record in _two_of_the_day():
+    skip_unless_mirrored("tests/oracles/ask_splits.py asks anew")
+    for record in of_the_day(BUILT, 2, _id):
         assert ask_apart(record["config"], record["split"]) == record["answer"], _id(record)

@@ -10,11 +10,12 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.pipeline.stages import Scaled, StageTimes
+from continuum_sim.engine.pipeline.stages import StageTimes
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import Policy
 from continuum_sim.policies.planes import keeps_contexts, leaves_order
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.scaled import Scaled
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.pairs import Pair, acting, steps_together

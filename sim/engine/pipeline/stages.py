@@ -9,14 +9,10 @@ from typing import Any, Final
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch, grown, prefill_of
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.piped import no_send_s
 
 _SENT_TOKENS: Final = (1, 1024, 8192)
 """Tokens of the steps for which a description says how long they take to hand on."""
-
-
-def no_send_s(batch: StepBatch) -> float:
-    """Take no time to hand a step's activations to the next stage."""
-    return 0.0
 
 
 class StageTimes:
@@ -70,35 +66,6 @@ class StageTimes:
         """Name, the stages' own descriptions and the seconds to hand few and many tokens on, for the manifest."""
         sent_s = {str(tokens): self.send_s(prefill_of(tokens)) for tokens in _SENT_TOKENS}
         return {"model": "stages", "stages": [stage.describe() for stage in self.stages], "send_s": sent_s}
-
-
-class Scaled:
-    """A share of another model's step times: those of a stage, if only the whole model was measured."""
-
-    def __init__(self, step_time: StepTime, share: float) -> None:
-        self._step_time = step_time
-        self._share = share
-
-    def step_s(self, batch: StepBatch) -> float:
-        """Seconds of one step."""
-        return self._step_time.step_s(batch) * self._share
-
-    def run_s(self, batch: StepBatch, n_steps: int) -> float:
-        """Seconds of a run of n steps."""
-        return self._step_time.run_s(batch, n_steps) * self._share
-
-    def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
-        """Least k in 1..n_steps with run_s(batch, k) >= elapsed_s; n_steps if there is none."""
-        found = self._step_time.steps_to_reach(batch, n_steps, elapsed_s / self._share)
-        while found > 1 and self.run_s(batch, found - 1) >= elapsed_s:
-            found -= 1
-        while found < n_steps and self.run_s(batch, found) < elapsed_s:
-            found += 1
-        return found
-
-    def describe(self) -> dict[str, Any]:
-        """Name, share and the whole model's description, for the manifest."""
-        return {"model": "share", "share": self._share, "of": self._step_time.describe()}
 
 
 class Pipeline:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.hardware.stages import stages
-from continuum_sim.steptime import Roofline, StepBatch
-from continuum_sim.steptime.piped import hand_over_s, stage_step_times
+from continuum_sim.steptime import Fitted, Roofline, StepBatch
+from continuum_sim.steptime.fitted import save_fitted
+from continuum_sim.steptime.piped import hand_over_s, pipeline_times, stage_step_times
 
 LLAMA, H100 = find_model("llama-3.1-70b"), find_gpu("h100")
 BATCH = StepBatch(0, 0, 0, 0, 64, 64 * 2048)
@@ -17,6 +20,17 @@ def test_one_stage_is_the_model_and_hands_nothing_on() -> None:
     (only,) = stage_step_times("roofline", model=LLAMA, gpu=H100, parallel=Parallel(4))
     assert only.step_s(BATCH) == Roofline(LLAMA, H100, Parallel(4)).step_s(BATCH)
     assert hand_over_s(LLAMA, H100, Parallel(4))(BATCH) == 0
+
+
+def test_what_was_measured_on_an_engine_is_shared_out_and_holds_the_way_between_stages(tmp_path: Path) -> None:
+    file, fitted = tmp_path / "steps.json", Fitted(8e-3, 1e-5, 1e-8, 1e-9)
+    save_fitted(fitted, file)
+    times, send_s = pipeline_times(f"fitted:{file}", model=LLAMA, gpu=H100, parallel=Parallel(1, 3))
+    assert [one.step_s(BATCH) / fitted.step_s(BATCH) for one in times] == pytest.approx([27 / 80, 27 / 80, 26 / 80])
+    assert send_s(BATCH) == 0
+    computed, handed_s = pipeline_times("roofline", model=LLAMA, gpu=H100, parallel=Parallel(4, 2))
+    assert len(computed) == 2
+    assert handed_s(BATCH) == hand_over_s(LLAMA, H100, Parallel(4, 2))(BATCH) > 0
 
 
 def test_stages_together_take_what_the_model_takes_on_as_many_gpus_a_layer() -> None:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continuum_sim.engine.pipeline.stages import Pipeline, Scaled, StageTimes, stage_times
+from continuum_sim.engine.pipeline.stages import Pipeline, StageTimes, stage_times
 from continuum_sim.engine.rebuild import prefill_s
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch, prefill_of
+from continuum_sim.steptime.scaled import Scaled
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, Program
 from support.programs import engine, program, turn
 from support.runs import Outcome, simulate

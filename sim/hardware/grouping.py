@@ -144,6 +144,8 @@ def all_kept_whole(layers: Sequence[CachedLayer]) -> Layers | None:
         return None  # vLLM 0.32 fails to: `MLAAttentionSpec.__init__() got an unexpected keyword argument`
     sizes = {spec.block_size for _, spec in layers if _keeps_all(spec)}
     if sizes:
+        if len({(spec.kind, spec.window) for _, spec in layers if spec.window is not None}) > 1:
+            return None  # of layers that keep all tokens, vLLM merges the windows and chunks they attend to
         block_size = sizes.pop() if len(sizes) == 1 else None
         layers = [CachedLayer(layer, _kept_whole(spec, block_size)) for layer, spec in layers]
     first = layers[0].spec

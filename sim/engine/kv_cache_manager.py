@@ -98,6 +98,10 @@ class KVCacheManager:
         self.lasting_room = -(-whole_tokens // self._block_size) - held
         return self.lasting_room
 
+    def found_again(self, hits: Hits) -> Hits:
+        """Return the hits, just looked up, once more, after a broken pin's blocks have been freed."""
+        return hits
+
     def with_loaded(self, hits: Hits, tokens: int) -> Hits:
         """Return the hits, just looked up, of a turn that loads what follows them, up to so many tokens."""
         return hits

@@ -49,6 +49,7 @@ class Room:
     ) -> bool:
         """Return True if `whole` tokens of a turn fit, and `step`, breaking pins as far as the policy allows.
 
+        Its `hits` are kept up to date: blocks that a broken pin frees may be the same.
         One that `has_loaded` some holds blocks already. Beside those of what it has once native offload has loaded
         some, `loads`, those must be free that prompts under way lack.
         """
@@ -64,6 +65,8 @@ class Room:
             if not self.break_pin(plan, request, now_s):
                 plan.lacks = blocks + manager.lasting_room
                 return False
+            if hits:
+                hits[:] = manager.found_again(hits)
         return True
 
     def break_pin(self, plan: Plan, request: Request, now_s: float) -> bool:

@@ -7,6 +7,7 @@ To write and run a small case:
 * `runs`: `simulate(programs, policy, config=…)`, keeping turns, programs, timeline and decisions in memory
 * `schedule`: the same run as a list of steps, for comparison with one written by hand
 * `governed`: a policy alone; the test tells it what happens to programs
+* `builds`: what cannot be tested on a compiled build
 * `rules`: rules for tests, temporary names for them, and a recorder of what they saw
 
 To draw cases and check them:

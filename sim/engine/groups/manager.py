@@ -8,7 +8,7 @@ from continuum_sim.engine.chain import BlockRun, Chain
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.boundaries import BlockBoundaries
 from continuum_sim.engine.groups.found import Found, SeesBlocks
-from continuum_sim.engine.groups.lookup import Alike, Content, Stretches
+from continuum_sim.engine.groups.lookup import Alike, Content
 from continuum_sim.engine.groups.pool import GroupedBlockPool
 from continuum_sim.engine.groups.spec import GroupSpec, last_reusable
 from continuum_sim.engine.groups.steps import GroupedContext, SteppedKVCacheManager
@@ -85,6 +85,11 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         self._latest = found = self._find(request.context, request.num_tokens - 1)
         return found.stretches(), found.tokens
 
+    def found_again(self, hits: Hits) -> Hits:
+        """Return the hits, just looked up, once more, after a broken pin's blocks have been freed."""
+        self._latest.find_again(self._contents(self._sought.context), self.pool)
+        return self._latest.stretches()
+
     def cached_tokens(self, context: Context, most_tokens: int) -> int:
         """Return the tokens of the longest hit of at most so many."""
         return self._longest_hit(self._contents(context), most_tokens)[1]
@@ -150,19 +155,8 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
 
         vLLM reckons with the state that a hit ends with although what is loaded takes its place.
         """
-        found = self._latest
-        by_band: list[Stretches] = []
-        stops: list[int] = []
-        counted: Stretches = []
-        for band, stretches, stop in zip(self.bands, found.by_band, found.stops, strict=True):
-            skipped = band.spec.skipped_blocks(tokens)
-            taken = [(run, max(start, skipped), end) for run, start, end in stretches if end > skipped]
-            by_band.append(taken)
-            stops.append(max(stop, skipped))
-            counted += stretches if band.spec.kind == "recurrent" else taken
-        self._latest = Found(by_band, stops, tokens, found.junction_tokens)
-        self._latest.hit_tokens = found.tokens
-        return counted
+        self._latest = loaded = self._latest.followed_by_loads(self.bands, tokens)
+        return loaded.stretches()
 
     # Room -----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
+from support.invariants import InvariantObserver
 from support.programs import engine, program, turn
 from support.runs import simulate
 
@@ -129,3 +130,16 @@ def test_without_prefix_caching_a_state_takes_one_block() -> None:
     outcome = simulate([program("a", turn(40, 24))], config=config)
     assert outcome.totals.peak_used_blocks == 16 + 1
     assert outcome.totals.steps == 24
+
+
+@pytest.mark.parametrize("usable", [42, 48, 56])
+def test_a_turn_hits_what_a_pin_held_that_breaks_for_it(usable: int) -> None:
+    # The groups' blocks are freed one group after another, so what was found as one run of both comes apart.
+    groups = (GroupSpec("sliding", 4, 41), GroupSpec("sliding", 4, 41), GroupSpec("full", 4))
+    programs = [
+        program("a", turn(40, 1, gap=50.0), turn(60, 1), shared=("system", 20)),
+        program("b", turn(62, 2), at=10.0, shared=("system", 20)),
+    ]
+    config = replace(with_groups(usable, groups, interval=None), max_num_batched_tokens=6, max_num_seqs=6)
+    outcome = simulate(programs, "pin-forever", config=config, observer=InvariantObserver(config))
+    assert outcome.of("b").cached_tokens == 20

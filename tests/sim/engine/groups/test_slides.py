@@ -18,6 +18,7 @@ from continuum_sim.engine.groups.steps import SteppedKVCacheManager
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.traces.schema import Program
+from support.builds import replaces_methods
 from support.compare import assert_same_runs
 from support.programs import engine, program, turn
 from support.runs import simulate
@@ -53,6 +54,7 @@ def grouped_cases(draw: st.DrawFn) -> tuple[list[Program], EngineConfig]:
     return programs, draw(grouped(config))
 
 
+@replaces_methods
 @pytest.mark.parametrize("stepwise", [True, False])
 @settings(max_examples=12)
 @given(case=grouped_cases(), policy=policies)
@@ -72,6 +74,7 @@ def test_counted_as_carried_out(stepwise: bool, case: tuple[list[Program], Engin
     assert queues[0].entries == queues[1].entries
 
 
+@replaces_methods
 @pytest.mark.parametrize(
     "layout",
     {

@@ -14,6 +14,7 @@ from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Program
+from support.builds import replaces_methods
 from support.compare import assert_same_runs
 from support.programs import engine, program, turn
 from support.runs import simulate
@@ -77,6 +78,7 @@ def test_with_replicas_families_and_tools(data: st.DataObject, policy: str, rout
     assert_same_runs(*runs)
 
 
+@replaces_methods
 def test_rounds_are_what_fast_mode_is_fast_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two batches that decode 400 tokens the scheduler plans a handful of steps; the times are the same."""
     config = replace(engine(2000), pipeline_parallel_size=2, async_scheduling=True)

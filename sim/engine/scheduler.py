@@ -438,6 +438,8 @@ class Scheduler(VisibleEngine):
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
             whole = num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
+            if alone and self.drafts is not None:
+                whole = self.drafts.slots(whole)
             if not self.room.make(plan, request, hits, whole, cached + tokens + padding, now_s, surely=alone):
                 break
             self._admit(plan, request, cached, tokens, padding, hits, now_s)

@@ -215,6 +215,8 @@ class InvariantObserver:
         seats = self.config.max_num_active_seqs or self.config.max_num_seqs
         if plan.spent or plan.preempted or plan.held or len(scheduler.running) == seats or scheduler.connector.native:
             return
+        if scheduler.pipelined is not None and any(not each.empty for each in scheduler.plans):
+            return  # a preempted turn waits for its tokens in batches under way
         assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)
         assert head is not None

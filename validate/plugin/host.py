@@ -64,6 +64,8 @@ class PolicyHost:
             scheduler.hash_block_size,
             ledger,
             ahead=scheduler.vllm_config.scheduler_config.async_scheduling,
+            lookahead_tokens=scheduler.num_lookahead_tokens,
+            max_model_len=scheduler.max_model_len,
         )
         self.engine = VllmEngineView(scheduler, self.pins, self._rebuild)
         log = self._log if self._journal.logs else None

@@ -33,6 +33,8 @@ class PinnedBlocks:
         ledger: PinLedger,
         *,
         ahead: bool = False,
+        lookahead_tokens: int = 0,
+        max_model_len: int = 0,
     ) -> None:
         from vllm.v1.core.kv_cache_utils import get_block_hash, resolve_block_hashes
 
@@ -43,6 +45,7 @@ class PinnedBlocks:
         self._group_block_sizes = [manager.block_size for manager in self._managers]
         self._frees = any(manager.get_num_skipped_tokens(1 << 30) for manager in self._managers)
         """Whether some group frees blocks of running requests."""
+        self._lookahead, self._max_model_len = lookahead_tokens, max_model_len
         self._most_states = [_most_states(manager.kv_cache_spec, ahead=ahead) for manager in self._managers]
         self._requests = requests
         self._hash_block_size = hash_block_size
@@ -121,16 +124,19 @@ class PinnedBlocks:
         return groups
 
     def lacks(self, request: Any, hits: Any, hit_tokens: int) -> bool:
-        """Return whether a request's whole prompt may take more blocks than are free, as only windows can.
+        """Return whether a request's whole prompt may take more blocks than are free.
 
-        vLLM takes hits that lie behind a window for blocks that the request need not allocate.
+        vLLM takes hits that lie behind a window for blocks that the request need not allocate, and checks without the
+        slots of drafts.
         """
-        if not self._frees:
+        if not self._frees and not self._lookahead:
             return False
-        needed = 0
+        tokens, needed = request.num_tokens, 0
+        if self._lookahead:
+            tokens = min(tokens + self._lookahead, self._max_model_len)
         for group, manager in enumerate(self._managers):
             table = hits.blocks[group] if hits is not None else ()
-            whole = -(-request.num_tokens // manager.block_size)
+            whole = -(-tokens // manager.block_size)
             if self._most_states[group]:
                 whole = min(whole, self._most_states[group] - bool(table) + len(table))
             elif manager.max_admission_blocks_per_request is not None:

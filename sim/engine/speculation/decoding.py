@@ -127,6 +127,10 @@ class SpeculativeDecoding(Decoding):
             return 0
         return self.drafts if cached + self.drafts + 2 <= self._max_model_len else 0
 
+    def slots(self, tokens: int) -> int:
+        """Return the tokens that a step which ends with so many needs slots for."""
+        return min(tokens + self._lookahead, self._max_model_len)
+
     def schedule_all(
         self, plan: Plan, batch: HasRunning, manager: KeepsContent, pool: BlockPool, most_tokens: int
     ) -> int:

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.scheduler import Scheduler
-from continuum_sim.policies import Order
+from continuum_sim.policies import Order, PolicyError
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.traces.arrivals import Poisson
 from continuum_sim.traces.schema import Program
@@ -36,7 +36,11 @@ def run(case: Case, policy: str, *, stepwise: bool) -> Outcome:
     programs, config = case
     observer = InvariantObserver(config)
     times = unequal(config.pipeline_parallel_size) if config.pipelined else affine()
-    outcome = simulate(programs, policy, config=config, step_time=times, stepwise=stepwise, observer=observer)
+    try:
+        outcome = simulate(programs, policy, config=config, step_time=times, stepwise=stepwise, observer=observer)
+    except PolicyError:  # the states of batches under way take more than there is, and vLLM would go on for ever
+        assume(not (config.pipelined and config.kv_cache_groups))
+        raise
     assert not observer.tokens, "a turn is still running at the end"
     assert outcome.simulation.scheduler.pinned_blocks == 0
     assert outcome.simulation.scheduler.pool.free == config.usable_blocks
@@ -100,7 +104,8 @@ def test_every_step_of_every_run_in_stages(case: Case, policy: str) -> None:
 @settings(max_examples=800)
 @given(case=cases() | cases().flatmap(staged), policy=policies, stepwise=st.booleans())
 def test_every_step_of_many_runs(case: Case, policy: str, stepwise: bool) -> None:
-    check_every_step(case, policy, stepwise)
+    # Rounds of a pipeline are carried out unplanned; they are compared with steps in `pipeline`.
+    check_every_step(case, policy, stepwise or case[1].pipelined)
 
 
 @settings(max_examples=8)

@@ -224,3 +224,14 @@ def test_a_client_that_has_enough_tokens_hangs_up_in_the_middle_of_a_step() -> N
     assert record.output_tokens < 40
     # The prompt gives one token and every step three; the engine hears of it a step after.
     assert record.finish_s == 1 + -(-(record.output_tokens - 1) // 3) + 1
+
+
+@pytest.mark.parametrize("groups", [(), (GroupSpec("full", 4), GroupSpec("full", 4))])
+def test_a_turn_alone_breaks_a_pin_for_the_slots_of_its_drafter(groups: tuple[GroupSpec, ...]) -> None:
+    # From 5 s on the pin holds 6 of 31 blocks. At 20 s the other prompt fits into the 25 that are left, but not the slots
+    # of its drafts: admitted for its first chunk, it would lack a block for its last one and preempt itself.
+    config = drafting(31 * max(1, len(groups)), 0.0, 0.0, 0.0, 0.0, method="mtp", budget=16)
+    config = replace(config, kv_cache_groups=groups)
+    programs = [program("a", turn(23, 4, gap=100.0), turn(27, 1)), program("b", turn(97, 1), at=20.0)]
+    outcome = simulate(programs, "pin-forever", config=config)
+    assert outcome.totals.counts.pinned_block_seconds == 15.0 * 6 * max(1, len(groups))

@@ -228,7 +228,7 @@ def test_a_client_that_has_enough_tokens_hangs_up_in_the_middle_of_a_step() -> N
 
 @pytest.mark.parametrize("groups", [(), (GroupSpec("full", 4), GroupSpec("full", 4))])
 def test_a_turn_alone_breaks_a_pin_for_the_slots_of_its_drafter(groups: tuple[GroupSpec, ...]) -> None:
-    # From 5 s on the pin holds 6 of 31 blocks. At 20 s the other prompt fits into the 25 that are left, but not the slots
+    # From 5 s on the pin holds 6 of 31 blocks. At 20 s the other prompt fits into the 25 left, but not the slots
     # of its drafts: admitted for its first chunk, it would lack a block for its last one and preempt itself.
     config = drafting(31 * max(1, len(groups)), 0.0, 0.0, 0.0, 0.0, method="mtp", budget=16)
     config = replace(config, kv_cache_groups=groups)

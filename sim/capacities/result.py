@@ -124,6 +124,8 @@ class CapacityResult(msgspec.Struct, Shown, frozen=True, kw_only=True):
     """The load that was asked about."""
     quick: bool = False
     """Whether only the curves were measured."""
+    step_time_error: float | msgspec.UnsetType = msgspec.UNSET
+    """Relative standard deviation of a factor of all step times; absent if none was given."""
 
     def view(self) -> View:
         """Return the result as the rows of text that terminal, page and notebook show."""

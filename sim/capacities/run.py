@@ -32,6 +32,7 @@ from continuum_sim.policies import Policy
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.notes import unfit_notes
 from continuum_sim.results.view.run import gpus_line
+from continuum_sim.runs.ends import error_of, sure
 from continuum_sim.setup.kept_settings import describe_settings
 from continuum_sim.setup.keywords import documented, named
 from continuum_sim.setup.resolve import ResolvedRun, resolve, resolve_policy
@@ -164,7 +165,8 @@ class _Look:
             if name in self._configs:
                 raise ConfigError(f"policy {name!r} appears twice, expected each once")
             config = RunConfig(**{**spec.base, "trace": trace, "policy": policy, "arrivals": "closed:workers=1"})
-            self._configs[name] = config
+            self._error = error_of(config)
+            self._configs[name] = sure(config)  # what is asked of rates is asked of the error, too
         self._first: ResolvedRun = resolve(next(iter(self._configs.values())))
         for config in list(self._configs.values())[1:]:
             resolve(replace(config, trace=self._first.trace))  # raises if a policy cannot run with these settings
@@ -184,6 +186,7 @@ class _Look:
             **make_stamp(command),
             "policies": list(self._configs),
             **settings,
+            **({"step_time_error": self._error} if self._error else {}),
             "traces": self._traces.describe(),
         }
 
@@ -221,6 +224,7 @@ class _Look:
             unfit=next(iter(unfit_notes(self._first.trace.fitting)), msgspec.UNSET),
             rate_per_s=spec.rate,
             quick=spec.quick,
+            step_time_error=self._error or msgspec.UNSET,
         )
 
     def _curves(self, numbers: Sequence[int]) -> dict[str, tuple[dict[int, Found], Found | None]]:

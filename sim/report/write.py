@@ -24,6 +24,7 @@ from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
+from continuum_sim.results.survival import AtEnds
 from continuum_sim.results.unfinished import COMPARISON, refuse_unfinished
 from continuum_sim.results.view.comparison import comparison_view
 from continuum_sim.results.view.run import engine_line
@@ -40,6 +41,7 @@ class _Comparison(msgspec.Struct):
     policies: Annotated[list[ComparisonRow], msgspec.Meta(min_length=1)]
     differences: list[PairedDifference]
     runs: Annotated[list[Summary], msgspec.Meta(min_length=1)]
+    at_ends: list[AtEnds] = []
 
 
 class Picture(NamedTuple):
@@ -102,7 +104,9 @@ def _comparison(place: Path) -> tuple[Page, list[RunResult]]:
     first_seed = [run for run in runs if run.summary.seed == parts.seeds[0]]
     if not first_seed:
         raise ConfigError(f"{place / MANIFEST}: lists no run of seed {parts.seeds[0]}, the first of its seeds")
-    view = comparison_view(compared.policies, compared.differences, compared.runs, metrics=METRICS)
+    view = comparison_view(
+        compared.policies, compared.differences, compared.runs, metrics=METRICS, at_ends=compared.at_ends
+    )
     baseline = f"{engine_line(runs[0].summary, runs[0].manifest)}; baseline {manifest['baseline']}"
     view = replace(view, setting=[*view.setting, baseline])
     return comparison_page(view, manifest, runs[0].manifest), first_seed

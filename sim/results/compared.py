@@ -19,6 +19,7 @@ from continuum_sim.results.measured import all_drawn, counted_jct_s
 from continuum_sim.results.paired import PairedDifference, paired_differences
 from continuum_sim.results.recovered import JointRecovery, joint_recovery
 from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
+from continuum_sim.results.survival import AtEnds
 from continuum_sim.results.verdicts import joint_verdict
 from continuum_sim.results.view.shown import Shown
 from continuum_sim.steady.verdict import Verdict
@@ -127,6 +128,8 @@ class CompareResult(Shown):
         Policy -> its congested rate, for policies where it was measured.
     min_effect
         Smallest difference of a ratio from 1 that makes a verdict.
+    at_ends
+        Whether differences survive the error of step times, where they have one and few seeds are compared.
     """
 
     def __init__(
@@ -137,11 +140,13 @@ class CompareResult(Shown):
         congested: Mapping[str, Congested] | None = None,
         *,
         min_effect: float = MIN_EFFECT,
+        at_ends: Sequence[AtEnds] = (),
     ) -> None:
         self.runs = list(runs)
         self.baseline = baseline
         self.directory = directory
         self.min_effect = min_effect
+        self.at_ends = list(at_ends)
         self._congested = dict(congested or {})
         self.policies = list(dict.fromkeys(run.summary.policy for run in runs))
         self.seeds = list(dict.fromkeys(run.summary.seed for run in runs))
@@ -154,7 +159,7 @@ class CompareResult(Shown):
         """Return the comparison as the rows of text that terminal, page and notebook show."""
         from continuum_sim.results.view.comparison import comparison_view
 
-        return comparison_view(self.rows, self.paired, self.summaries)
+        return comparison_view(self.rows, self.paired, self.summaries, at_ends=self.at_ends)
 
     @property
     def summaries(self) -> list[Summary]:
@@ -234,6 +239,7 @@ class CompareResult(Shown):
                 "policies": self.rows,
                 "min_effect": self.min_effect,
                 "differences": [item.plain() for item in self.paired],
+                **({"at_ends": self.at_ends} if self.at_ends else {}),
                 "runs": self.summaries,
             }
         )

@@ -20,6 +20,7 @@ from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.results.unfinished import COMPARISON
 from continuum_sim.runs.comparison_store import IDENTITIES, RUNS, comparison_store
+from continuum_sim.runs.ends import at_ends, sure
 from continuum_sim.runs.execute import OnProgress, execute
 from continuum_sim.setup.kept_settings import describe_settings
 from continuum_sim.setup.keywords import documented, named
@@ -187,7 +188,14 @@ def run_comparison(
                 on_run(runs[-1].summary.policy, runs[-1].summary.seed, name in kept)
         congested = _congested(plan, runs, jobs)
         place_of = None if out is None else Path(out)
-        result = CompareResult(runs, plan.baseline, place_of, congested, min_effect=plan.min_effect)
+        survived = at_ends(
+            plan.configs,
+            runs,
+            plan.baseline,
+            plan.min_effect,
+            lambda configs: _in_order(_run_one, [(config, None, command) for config in configs], jobs),
+        )
+        result = CompareResult(runs, plan.baseline, place_of, congested, min_effect=plan.min_effect, at_ends=survived)
         if place is not None:
             write_text(place / COMPARISON, result.to_json())
     return result
@@ -202,7 +210,7 @@ def _congested(plan: ComparisonPlan, runs: Sequence[ComparedRun], jobs: int) -> 
     for place, policy in enumerate(plan.policies):
         of_policy = [run.summary for run in runs[place * seeds : (place + 1) * seeds]]
         if may_be_metastable(plan.first, of_policy):
-            configs[policy] = plan.configs[place * seeds]
+            configs[policy] = sure(plan.configs[place * seeds])
     tasks = [(config,) for config in configs.values()]
     return dict(zip(configs, _in_order(measure_congested, tasks, jobs), strict=True))
 

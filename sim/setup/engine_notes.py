@@ -10,7 +10,9 @@ from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.hardware.caches import CacheKind
 from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.kv import kv_bytes_per_token
+from continuum_sim.results.numbers import percent
 from continuum_sim.setup.kv_groups import keeps_groups
+from continuum_sim.steptime.common import without_error
 from continuum_sim.steptime.measured import measured_elsewhere
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import knows_kv_dtypes, measured_on_one_gpu
@@ -50,6 +52,7 @@ def engine_notes(
     yield from _draft_notes(config, model, engine)
     yield from _quantised_notes(config, model)
     yield from _kv_dtype_notes(config, model)
+    yield from _error_notes(config)
     if isinstance(config.step_time, str) and measured_on_one_gpu(config.step_time):
         yield from measured_elsewhere(
             step_time.describe().get("provenance"),
@@ -135,6 +138,15 @@ def _quantised_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:
         yield (
             f"weights of {model.name} are stored as {model.quantization}: step times count the bytes read, and "
             f"arithmetic {arithmetic}"
+        )
+
+
+def _error_notes(config: RunConfig) -> Iterator[str]:
+    error = without_error(config.step_time)[1] if isinstance(config.step_time, str) else 0.0
+    if error:
+        yield (
+            f"step times err by factors with a standard deviation of {percent(error)}, one for steps with prompts and "
+            "one for all others, drawn by the seed and the same for every policy: intervals over seeds cover them"
         )
 
 

@@ -32,10 +32,11 @@ from continuum_sim.setup.kv_groups import (
 from continuum_sim.setup.notation import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.setup.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.setup.run_config import DEFAULT_ARRIVALS, RunConfig
-from continuum_sim.setup.step_times import split_step_time
+from continuum_sim.setup.step_times import drawn_factors, split_step_time
 from continuum_sim.setup.trace_source import TraceSource
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.population import draw_notes
+from continuum_sim.steptime.common import Conditions
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import measured_on_one_gpu
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
@@ -256,11 +257,18 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
                 f"{what} gives the step times of one kind of GPU, but the replicas use several "
                 f"({', '.join(gpus)}); use roofline, or identical replicas"
             )
-        step_time = split_step_time(step_time, model=model, gpu=item, parallel=config.parallel)
+        conditions = Conditions(_plans_ahead(config), factors=drawn_factors(step_time, config.seed))
+        step_time = split_step_time(step_time, model=model, gpu=item, parallel=config.parallel, conditions=conditions)
         if config.speculation is not None:
             step_time = config.speculation.timed(step_time, model, item, config.parallel)
         made[spec.name] = ResolvedReplica(spec.name, item, _engine_of(spec, config, model), step_time)
     return tuple(made[spec.name] for spec in specs)
+
+
+def _plans_ahead(config: RunConfig) -> bool:
+    """Return whether steps are planned while others run: where asked for, and the drafter allows it."""
+    asked = config.speculation
+    return config.async_scheduling and (asked is None or asked.config.plans_ahead(config.vllm_version))
 
 
 def _engine_of(spec: ReplicaSpec, config: RunConfig, model: ModelSpec) -> EngineConfig:
@@ -333,8 +341,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         enable_chunked_prefill=config.enable_chunked_prefill,
         enable_prefix_caching=caches_prefixes(config, model),
         scheduling_policy=config.scheduling_policy,
-        async_scheduling=config.async_scheduling
-        and (speculation is None or speculation.plans_ahead(config.vllm_version)),
+        async_scheduling=_plans_ahead(config),
         speculation=speculation,
         max_num_queued_reqs=config.max_num_queued_reqs,
         max_num_queued_tokens=config.max_num_queued_tokens,

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
+
 from continuum_sim.engine.pipeline.stages import StageTimes
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import Parallel
+from continuum_sim.steptime.common import USUAL, Conditions, without_error
 from continuum_sim.steptime.kind import refuse_link
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piped import pipeline_times, shared_out
+from continuum_sim.steptime.uncertain import SURE, Factors, draw_factors
+
+_STREAM: Final = 0x73746570
+"""Separates the draw of step times from all others made with a run's seed."""
 
 
-def split_step_time(step_time: str | StepTime, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
+def drawn_factors(step_time: str | StepTime, seed: int) -> Factors:
+    """Return what multiplies a run's step times: a draw if they have an error, the same for every policy.
+
+    Raises
+    ------
+    ConfigError
+        If the error is not a share.
+    """
+    error = without_error(step_time)[1] if isinstance(step_time, str) else 0.0
+    return draw_factors(error, np.random.default_rng([seed, _STREAM])) if error else SURE
+
+
+def split_step_time(
+    step_time: str | StepTime, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel, conditions: Conditions = USUAL
+) -> StepTime:
     """Return the step-time model named, or the one given, for all GPUs of an engine.
 
     Raises
@@ -21,7 +44,7 @@ def split_step_time(step_time: str | StepTime, *, model: ModelSpec, gpu: GpuSpec
     """
     stages = parallel.pipeline_parallel_size
     if isinstance(step_time, str):
-        times, send_s = pipeline_times(step_time, model=model, gpu=gpu, parallel=parallel)
+        times, send_s = pipeline_times(step_time, model=model, gpu=gpu, parallel=parallel, conditions=conditions)
         return times[0] if stages == 1 else StageTimes(times, send_s)
     refuse_link(parallel, f"the step times given ({type(step_time).__name__})")
     if stages == 1 or isinstance(step_time, StageTimes):

@@ -346,4 +346,4 @@ def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) 
     return load_aiconfigurator(model, gpu, parallel, **settings)
 
 
-STEP_TIME = StepTimeKind("aiconfigurator", _make)
+STEP_TIME = StepTimeKind("aiconfigurator", _make, kernels=True)

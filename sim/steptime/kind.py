@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
@@ -13,6 +13,12 @@ from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.names import check_names
 from continuum_sim.steptime.model import StepTime
+
+COMMON_SETTINGS: Final = (
+    *("cudagraph_mode", "max_cudagraph_capture_size", "piecewise_layer_s", "eager_layer_s", "host_s"),
+    *("error", "factor"),
+)
+"""Settings that every model takes beside its own; see `common`."""
 
 
 class StepTimeFactory(Protocol):
@@ -34,6 +40,8 @@ class StepTimeKind:
     """Whether its times depend on the bytes per element of the KV cache."""
     of_engine: bool = False
     """Whether whole steps of an engine were measured, so that it has no stages of its own."""
+    kernels: bool = False
+    """Whether it times kernels alone, so that the host may be slower in launching them."""
 
 
 def refuse_link(parallel: Parallel, owner: str) -> None:
@@ -64,7 +72,7 @@ def read_settings(text: str, known: Sequence[str], owner: str) -> dict[str, floa
         key, sign, number = (part.strip() for part in item.partition("="))
         if not sign:
             raise ConfigError(f"step-time model {owner}: {item!r} is not of the form key=number")
-        check_names([key], known, "setting", of=f"step-time model {owner}", error=ConfigError)
+        check_names([key], (*known, *COMMON_SETTINGS), "setting", of=f"step-time model {owner}", error=ConfigError)
         try:
             values[key] = float(number)
         except ValueError:

@@ -17,13 +17,13 @@ from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.hardware.prices import Prices
 from continuum_sim.hardware.split_rules import check_split
 from continuum_sim.hardware.splits import split_text
+from continuum_sim.steptime.adjusted import parts_of
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.machines import SIZES, capacity_tokens, check_lengths
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import measured_on_one_gpu
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piped import pipeline_times
-from continuum_sim.steptime.roofline import Roofline
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 COMMUNICATION: Final[tuple[PartName, ...]] = ("all_reduce", "exchange")
@@ -238,7 +238,7 @@ def _step(
     """Return a batch's way through all stages. It costs what the slowest takes: others are in the rest meanwhile."""
     each_s = [timed.step_s(batch) for timed in pipeline]
     usd = None if usd_per_hour is None else usd_per_hour / 3600 * max(each_s) / tokens * 1e6
-    parts = [part for timed in pipeline if isinstance(timed, Roofline) for part in timed.parts(batch)]
+    parts = [part for timed in pipeline for part in parts_of(timed, batch)]
     sent_s = (len(pipeline) - 1) * handed_s(batch)
     hidden_s = sum([part.seconds for part in parts]) - sum(each_s)  # two batches overlap
     between_s = sent_s - hidden_s + sum([part.seconds for part in parts if part.name in COMMUNICATION])

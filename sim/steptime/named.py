@@ -9,6 +9,7 @@ from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.names import Registry
+from continuum_sim.steptime.common import USUAL, Conditions, split_common, with_common
 from continuum_sim.steptime.kind import StepTimeKind
 from continuum_sim.steptime.model import StepTime
 
@@ -32,8 +33,10 @@ STEP_TIMES: Final = Registry(
 )
 
 
-def make_step_time(spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel = ONE_GPU) -> StepTime:
-    """Make the step-time model named by `NAME` or `NAME:ARGUMENT`.
+def make_step_time(
+    spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel = ONE_GPU, conditions: Conditions = USUAL
+) -> StepTime:
+    """Make the step-time model named by `NAME` or `NAME:ARGUMENT`, which may hold settings of all models too.
 
     Raises
     ------
@@ -42,7 +45,9 @@ def make_step_time(spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Paral
     """
     name, _, argument = spec.strip().partition(":")
     kind = STEP_TIMES.find(name.strip())
-    return kind.make(argument.strip(), model=model, gpu=gpu, parallel=parallel)
+    own, common = split_common(argument.strip())
+    made = kind.make(own.strip(), model=model, gpu=gpu, parallel=parallel)
+    return with_common(made, kind, common, model, gpu, conditions)
 
 
 def _kind_of(spec: str) -> StepTimeKind | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.stages import stage_layers, stages
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.common import USUAL, Conditions
 from continuum_sim.steptime.communication import Communication
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import make_step_time, measured_on_engine
@@ -24,7 +26,7 @@ def no_send_s(batch: StepBatch) -> float:
 
 
 def pipeline_times(
-    spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel
+    spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel, conditions: Conditions = USUAL
 ) -> tuple[tuple[StepTime, ...], Callable[[StepBatch], float]]:
     """Return the step times of every stage, and the seconds that a batch takes from one to the next.
 
@@ -36,9 +38,9 @@ def pipeline_times(
         As of `make_step_time`, or for more stages than layers.
     """
     if parallel.pipeline_parallel_size > 1 and measured_on_engine(spec):
-        whole = make_step_time(spec, model=model, gpu=gpu, parallel=parallel)
+        whole = make_step_time(spec, model=model, gpu=gpu, parallel=parallel, conditions=conditions)
         return shared_out(whole, model, parallel.pipeline_parallel_size), no_send_s
-    times = stage_step_times(spec, model=model, gpu=gpu, parallel=parallel)
+    times = stage_step_times(spec, model=model, gpu=gpu, parallel=parallel, conditions=conditions)
     return times, hand_over_s(model, gpu, parallel)
 
 
@@ -47,7 +49,9 @@ def shared_out(whole: StepTime, model: ModelSpec, stages: int) -> tuple[StepTime
     return tuple(Scaled(whole, len(layers) / model.n_layers) for layers in stage_layers(model, stages))
 
 
-def stage_step_times(spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> tuple[StepTime, ...]:
+def stage_step_times(
+    spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel, conditions: Conditions = USUAL
+) -> tuple[StepTime, ...]:
     """Return the step times of every stage; those of the whole model if there is one stage.
 
     Raises
@@ -55,7 +59,12 @@ def stage_step_times(spec: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Par
     ConfigError
         As of `make_step_time`, or for more stages than layers.
     """
-    return tuple(make_step_time(spec, model=one, gpu=gpu, parallel=parallel) for one in stages(model, parallel))
+    return tuple(
+        make_step_time(
+            spec, model=one, gpu=gpu, parallel=parallel, conditions=replace(conditions, first_stage=number == 0)
+        )
+        for number, one in enumerate(stages(model, parallel))
+    )
 
 
 def hand_over_s(model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> Callable[[StepBatch], float]:

@@ -197,4 +197,4 @@ def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) 
     return load_profiled(read_path(folder, "profiled", "DIR"), model, parallel, gpu=gpu, **settings)
 
 
-STEP_TIME = StepTimeKind("profiled", _make, one_gpu=True, kv_dtypes=False)
+STEP_TIME = StepTimeKind("profiled", _make, one_gpu=True, kv_dtypes=False, kernels=True)

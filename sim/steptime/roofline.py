@@ -323,4 +323,4 @@ def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) 
     return Roofline(model, gpu, parallel, Settings(**read_settings(argument, known, "roofline")))
 
 
-STEP_TIME = StepTimeKind("roofline", _make)
+STEP_TIME = StepTimeKind("roofline", _make, kernels=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from continuum_sim.results.numbers import percent
 from continuum_sim.results.view.parts import Block, Fact, Facts, Marked, Table, View, joined, name, numbers
+from continuum_sim.steptime.uncertain import ends
 
 if TYPE_CHECKING:
     from continuum_sim.capacities.result import CapacityResult, PolicyCapacity
@@ -116,6 +118,7 @@ def _meanings(found: CapacityResult) -> Iterator[Fact]:
     for item in found.policies:
         if found.rate_per_s is not None:
             line = f"{rate(found.rate_per_s)}/s is {load_line(item, found.rate_per_s, kept=kept)}"
+            line += _survival(item, found.rate_per_s, found.step_time_error or 0.0)
         elif not item.sustained_per_s and not item.held_per_s:
             line = f"no rate keeps {found.slo}" if found.slo else "no rate holds"
         elif item.metastable:
@@ -126,6 +129,26 @@ def _meanings(found: CapacityResult) -> Iterator[Fact]:
         else:
             line = "no metastable loads: what holds from an empty engine recovers from a burst"
         yield Fact(item.policy, line)
+
+
+def _survival(item: PolicyCapacity, load_per_s: float, error: float) -> str:
+    """Return whether a load's verdict survives an error of step times, as text; nothing without an error.
+
+    An engine whose steps take f times as long does everything f times as slowly, so that to it a load is f times as
+    high: exactly so if tools were slower as well, and closely where the engine is what is waited for.
+    """
+    if not error:
+        return ""
+    kinds = {factor: _kind(item, load_per_s * factor) for factor in (1.0, *ends(error))}
+    within = f"an error of {percent(error)} in step times"
+    other = [f"{kind} at × {factor:.3f}" for factor, kind in kinds.items() if kind != kinds[1.0]]
+    return f"; that does not survive {within}: {', '.join(other)}" if other else f"; that survives {within}"
+
+
+def _kind(item: PolicyCapacity, load_per_s: float) -> str:
+    if load_per_s <= item.sustained_per_s:
+        return "sustained"
+    return "metastable" if load_per_s <= item.held_per_s else "too much"
 
 
 def _curves(found: CapacityResult) -> Table:

@@ -11,6 +11,7 @@ from continuum_sim.results.measured import all_drawn
 from continuum_sim.results.numbers import count, percent, seconds, signed, times
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.summary import Prefill, Summary, TimeSplit
+from continuum_sim.results.survival import AtEnds
 from continuum_sim.results.view.capacity import metastable_line, rate
 from continuum_sim.results.view.parts import (
     Bar,
@@ -48,6 +49,7 @@ def comparison_view(
     summaries: Sequence[Summary],
     *,
     metrics: Sequence[str] = FEW_METRICS,
+    at_ends: Sequence[AtEnds] = (),
 ) -> View:
     """Return the view of a comparison; `metrics` chooses the differences to show."""
     first, seeds = summaries[0], list(dict.fromkeys(summary.seed for summary in summaries))
@@ -65,6 +67,8 @@ def comparison_view(
         blocks.append(differences_table(differences, title, metrics=metrics))
     elif len(seeds) > 1:
         blocks.append(Facts([Fact("intervals", about_line(len(seeds), drawn=all_drawn(summaries)))]))
+    if at_ends:
+        blocks.append(Facts([Fact(item.policy, item.line()) for item in at_ends]))
     said = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     return View(
         title=f"{len(rows)} policies on {first.trace}",

@@ -15,6 +15,7 @@ import numpy as np
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.steptime.ranked import at_least
 
 KIND: Final = "calibrated"
 
@@ -27,6 +28,11 @@ MOST_COEFFICIENT: Final = 1e6
 _KNEES: Final = (0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 """Values of `free_tokens` tried by a fit."""
 _ROUNDS: Final = 2
+_FLOORS: Final = 12
+"""Values of `prompt_floor_s` tried by a fit: quantiles of the faster half of the steps with prompts."""
+_FLOOR_GAIN: Final = 0.9
+"""Share of the mean absolute error that must be left with a floor at most, for it to be kept."""
+_FLOOR_WORTH: Final = 2e-3
 _TRIM: Final = 4.0
 """Steps this many robust standard deviations off count as external disturbances and are left out."""
 
@@ -54,15 +60,17 @@ class Calibrated(PiecewiseStepTime):
     free_tokens: int = 0
     provenance: Any = field(default=None, compare=False)
     """Where the coefficients come from; kept exactly as read."""
+    prompt_floor_s: float = 0.0
+    """Least seconds of a step with prompts: what the host takes to launch kernels that no graph holds (see `host`)."""
 
     def __post_init__(self) -> None:
-        for name in (*COEFFICIENTS, "free_tokens"):
+        for name in (*COEFFICIENTS, "free_tokens", "prompt_floor_s"):
             check_coefficient("calibrated step time", name, getattr(self, name))
         if not (self.c0_s or (self.per_token_s and not self.free_tokens)):
             raise ConfigError("calibrated step time: c0_s is zero, so a step could take no time")
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """Return one piece: the number of tokens is constant over a run, all else is affine in the step's number."""
+        """Return one piece, as all is affine in the step's number; two where a run of prompts leaves the floor."""
         prefills, chunk, context, pairs, decodes, decode_context = batch
         first_s = (
             self.c0_s
@@ -79,11 +87,14 @@ class Calibrated(PiecewiseStepTime):
             + self.per_prefill_pair_s * (chunk * chunk)
             + self.per_decode_context_token_s * decodes
         )
-        return ((n_steps, first_s, growth_s, 0.0),)
+        whole = ((n_steps, first_s, growth_s, 0.0),)
+        return at_least(whole, self.prompt_floor_s) if prefills and self.prompt_floor_s else whole
 
     def describe(self) -> dict[str, Any]:
         """Name, coefficients and provenance, in the form of the JSON file."""
         numbers = {name: getattr(self, name) for name in (*COEFFICIENTS, "free_tokens")}
+        if self.prompt_floor_s:
+            numbers["prompt_floor_s"] = self.prompt_floor_s
         return {"kind": KIND, **numbers, "provenance": self.provenance}
 
 
@@ -95,10 +106,11 @@ def read_calibrated(raw: Mapping[str, Any], where: str) -> Calibrated:
     ConfigError
         Naming the field and what was expected.
     """
-    known = (*COEFFICIENTS, "free_tokens")
+    known = (*COEFFICIENTS, "free_tokens", "prompt_floor_s")
     for name in raw:
         if name not in {"kind", "provenance", *known}:
             raise ConfigError(f"{where}: unknown field {name!r}, expected {', '.join(known)}")
+    raw = {"prompt_floor_s": 0.0, **raw}  # which earlier versions did not fit
     values: dict[str, Any] = {name: check_coefficient(where, name, raw.get(name)) for name in known}
     try:
         return Calibrated(**values, provenance=raw.get("provenance"))
@@ -127,7 +139,7 @@ def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Ca
     measurement itself and then the last fit's prediction: weights that contain the measurement's noise would favour
     steps that happened to be fast. In between, steps whose error is `_TRIM` robust standard deviations (1.4826 · median
     absolute deviation) from the median are dropped, because something else slowed the machine down. The provenance
-    holds the residuals.
+    holds the residuals. Last, a floor of steps with prompts is tried, and kept if it is worth it.
 
     Raises
     ------
@@ -152,14 +164,16 @@ def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Ca
     off = np.abs(errors - np.median(errors))
     kept = off <= max(_TRIM * 1.4826 * float(np.median(off)), 1e-9)
     knee, coefficients = _fit(numbers[kept], measured[kept], modelled[kept], _KNEES)
-    errors = _design(numbers, knee) @ coefficients / measured - 1.0
+    floor_s, knee, coefficients = _with_floor(numbers[kept], measured[kept], knee, coefficients)
+    errors = _modelled(numbers, knee, coefficients, floor_s) / measured - 1.0
     values = dict(zip(COEFFICIENTS, map(float, coefficients), strict=True))
-    return Calibrated(**values, free_tokens=knee, provenance={"residuals": _residuals(errors, kept)})
+    residuals = _residuals(errors, kept)
+    return Calibrated(**values, free_tokens=knee, prompt_floor_s=floor_s, provenance={"residuals": residuals})
 
 
 def scaled(model: Calibrated, factor: float) -> Calibrated:
     """Return a model whose every step takes `factor` times as long."""
-    return replace(model, **{name: getattr(model, name) * factor for name in COEFFICIENTS})
+    return replace(model, **{name: getattr(model, name) * factor for name in (*COEFFICIENTS, "prompt_floor_s")})
 
 
 _Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -184,6 +198,38 @@ def _fit(numbers: _Array, measured: _Array, expected: _Array, knees: Sequence[in
             best = (residual, knee, solution / scale)
     assert best is not None
     return best[1:]
+
+
+def _with_floor(numbers: _Array, measured: _Array, knee: int, coefficients: _Array) -> tuple[float, int, _Array]:
+    """Return floor, knee and coefficients; steps at the floor tell nothing of coefficients. Without a floor if no
+    floor leaves errors clearly smaller: without one the steps are what they are fitted to.
+    """
+    before = float(np.abs(_modelled(numbers, knee, coefficients, 0.0) / measured - 1.0).mean())
+    best = (0.0, knee, coefficients)
+    prompts = numbers[:, 0] > 0
+    if before < _FLOOR_WORTH or prompts.sum() < _FLOORS:
+        return best
+    least = min(_FLOOR_GAIN * before, before - _FLOOR_WORTH)
+    for floor_s in dict.fromkeys(np.quantile(measured[prompts], np.linspace(0.02, 0.5, _FLOORS)).tolist()):
+        above = ~(prompts & (measured <= 1.02 * floor_s))
+        for _ in range(_ROUNDS):
+            if above.sum() < len(COEFFICIENTS):
+                break
+            found = _fit(numbers[above], measured[above], measured[above], _KNEES)
+            modelled = _design(numbers, found[0]) @ found[1]
+            above = ~(prompts & (modelled < floor_s))
+        else:
+            at_floor = measured[~above]
+            floor_s = float(np.median(at_floor)) if len(at_floor) else floor_s
+            error = float(np.abs(_modelled(numbers, *found, floor_s) / measured - 1.0).mean())
+            if error < least:
+                least, best = error, (floor_s, *found)
+    return best
+
+
+def _modelled(numbers: _Array, knee: int, coefficients: _Array, floor_s: float) -> _Array:
+    seconds = _design(numbers, knee) @ coefficients
+    return np.where(numbers[:, 0] > 0, np.maximum(seconds, floor_s), seconds)
 
 
 def _design(numbers: _Array, knee: int) -> _Array:

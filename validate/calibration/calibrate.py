@@ -15,11 +15,13 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated
 from continuum_sim.steptime.fitted import save_fitted
 from continuum_sim.validate.calibration.delays import ClientDelays, measure_delays, read_delays
+from continuum_sim.validate.calibration.host import host_times
 from continuum_sim.validate.calibration.measure import Measured, Prompts, warm_up
 from continuum_sim.validate.calibration.points import Point, plan_points
 from continuum_sim.validate.calibration.probes import Probe, make_probe
 from continuum_sim.validate.calibration.store import PointStore
 from continuum_sim.validate.engines.interface import Engine
+from continuum_sim.validate.steplog import read_steps
 
 Say = Callable[[str], None]
 """Called with one line of progress from time to time."""
@@ -59,6 +61,7 @@ async def calibrate(engine: Engine, points_file: Path, say: Say, seed: int = 0) 
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "measured_by": "step log" if engine.step_log else "client",
         "delays": store.delays.describe(),
+        "host": {} if engine.step_log is None else host_times(read_steps(engine.step_log)),
     }
     return replace(model, provenance=provenance), steps
 

@@ -218,6 +218,32 @@ def test_a_crowd_stays_in_the_dip_of_a_curve_that_rises_again(found: cs.Capacity
 
 
 @pytest.mark.slow
+def test_whether_a_verdict_survives_an_error_of_step_times(found: cs.CapacityResult) -> None:
+    (lru,) = found.policies
+    lru = replace(
+        lru,
+        recoverable_per_s=RecoverableRate(value=1.0, predicted=1.0),
+        from_empty_per_s=FromEmptyRate(value=2.0, predicted=2.0, median=2.5, predicted_median=2.5),
+    )
+
+    def said(load_per_s: float) -> str:
+        asked = replace(found, policies=[lru], rate_per_s=load_per_s, step_time_error=0.05)
+        return str(asked.view())
+
+    assert "that survives an error of 5.0 % in step times" in said(0.9)
+    assert "does not survive an error of 5.0 % in step times: metastable at × 1.084" in said(0.95)
+    assert "does not survive an error of 5.0 % in step times: sustained at × 0.920" in said(1.05)
+    assert "survive" not in str(replace(found, rate_per_s=0.9).view())
+
+
+def test_rates_are_measured_without_the_error(file: Path) -> None:
+    load: dict[str, Any] = {"trace": str(file), "quick": True, **LITTLE, **ENGINE}
+    plain = cs.capacity(["lru"], **load)
+    unsure = cs.capacity(["lru"], **load, step_time="roofline:error=0.05")
+    assert unsure.step_time_error == 0.05
+    assert unsure.policies == plain.policies
+
+
 def test_objectives_are_kept_as_well(kept: Path, file: Path) -> None:
     ask: dict[str, Any] = {"trace": str(file), "out": kept, **LITTLE, **ENGINE}
     (free,) = cs.load_capacity(kept).policies

@@ -67,6 +67,23 @@ def test_a_few_disturbed_steps_do_not_move_the_fit() -> None:
         assert fitted.step_s(b) == pytest.approx(MODEL.step_s(b), rel=0.02)
 
 
+def test_a_fit_finds_the_floor_of_steps_with_prompts() -> None:
+    truth = Calibrated(2e-3, 2e-5, 0, 1e-8, 1e-9, 1e-5, 3e-8, prompt_floor_s=9e-3)
+    rng = np.random.default_rng(2)
+    batches = grid() * 3
+    fitted = fit_calibrated(batches, [truth.step_s(b) * rng.normal(1.0, 0.01) for b in batches])
+    assert fitted.prompt_floor_s == pytest.approx(9e-3, rel=0.02)
+    assert fitted.c0_s == pytest.approx(2e-3, rel=0.05)
+    for b in grid():
+        assert fitted.step_s(b) == pytest.approx(truth.step_s(b), rel=0.05)
+
+
+def test_a_fit_finds_no_floor_where_there_is_none() -> None:
+    rng = np.random.default_rng(3)
+    batches = grid() * 3
+    assert fit_calibrated(batches, [MODEL.step_s(b) * rng.normal(1.0, 0.02) for b in batches]).prompt_floor_s == 0
+
+
 def test_it_follows_a_gpu_where_a_plain_line_cannot() -> None:
     """Steps below the roofline's knee cost the same however many tokens they hold."""
     gpu = Roofline(find_model("llama-3.1-8b"), find_gpu("h100-80"))

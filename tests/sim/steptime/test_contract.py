@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import (
+    Calibrated,
     Fitted,
     PiecewiseStepTime,
     Roofline,
@@ -26,8 +27,11 @@ from continuum_sim.steptime import (
     grown,
     make_step_time,
 )
+from continuum_sim.steptime.adjusted import adjusted, parts_of
 from continuum_sim.steptime.gridded import Gridded, sample
+from continuum_sim.steptime.host import Host
 from continuum_sim.steptime.piecewise import Piece
+from continuum_sim.steptime.uncertain import Factors
 from support.configurations import configured
 
 RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
@@ -101,6 +105,14 @@ def models() -> dict[str, StepTime]:
         "by array": ByArray(),
         "quadratic": Quadratic(),
     }
+    floors = Host(32, piecewise_layer_s=2e-4, eager_layer_s=5e-4, step_s=1e-3)
+    waiting, drawn = replace(floors, asynchronous=False), Factors(0.9, 1.2)
+    made["roofline with a host"] = adjusted(made["roofline"], floors)
+    made["roofline window, a waiting host"] = adjusted(made["roofline window"], waiting, drawn)
+    made["fitted with a host"] = adjusted(made["fitted"], floors, drawn)
+    made["quadratic with a host"] = adjusted(made["quadratic"], replace(floors, eager_layer_s=1e-3))
+    made["by array with a host"] = adjusted(made["by array"], waiting, drawn)
+    made["calibrated with a floor"] = Calibrated(3e-3, 8e-5, 0, 5e-7, 2.6e-8, 6e-5, 3.5e-7, prompt_floor_s=0.05)
     if RECORDED.is_dir():
         made["profiled"] = make_step_time(f"profiled:{RECORDED}", model=llama, gpu=find_gpu("rtx-4090"))
     return made
@@ -144,7 +156,7 @@ def test_a_run_of_one_is_the_step(model: StepTime, batch: StepBatch) -> None:
 @given(batch=batches(), n=st.integers(1, 100_000), cut=st.floats(0, 1))
 def test_a_run_can_be_cut_anywhere(batch: StepBatch, n: int, cut: float) -> None:
     first = max(1, int(cut * n))
-    for name in MODELS.keys() - {"by step", "by array", "gridded"}:
+    for name in MODELS.keys() - {"by step", "by array", "by array with a host", "gridded"}:
         model = MODELS[name]
         parts = model.run_s(batch, first) + (model.run_s(grown(batch, first), n - first) if n > first else 0.0)
         assert model.run_s(batch, n) == pytest.approx(parts, rel=1e-9), name
@@ -184,12 +196,11 @@ def test_growth_adds_the_chunk_to_the_context_and_a_token_to_every_decoding_requ
     assert grown(batch, 2) == StepBatch(1, 10, 120, 10 * 120 + 55, 3, 56)
 
 
-@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if isinstance(model, Roofline)])
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("roofline") and "waiting" not in name])
 @some
 @given(batch=batches())
 def test_the_parts_of_a_step_add_up_to_it(name: str, batch: StepBatch) -> None:
     model = MODELS[name]
-    assert isinstance(model, Roofline)
-    parts = model.parts(batch)
+    parts = parts_of(model, batch)
     assert sum(part.seconds for part in parts) == pytest.approx(model.step_s(batch), rel=1e-9)
     assert all(part.seconds > 0 for part in parts)

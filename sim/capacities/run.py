@@ -32,7 +32,7 @@ from continuum_sim.policies import Policy
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.notes import unfit_notes
 from continuum_sim.results.view.run import gpus_line
-from continuum_sim.runs.ends import error_of, sure
+from continuum_sim.runs.ends import error_in, sure
 from continuum_sim.setup.kept_settings import describe_settings
 from continuum_sim.setup.keywords import documented, named
 from continuum_sim.setup.resolve import ResolvedRun, resolve, resolve_policy
@@ -165,7 +165,7 @@ class _Look:
             if name in self._configs:
                 raise ConfigError(f"policy {name!r} appears twice, expected each once")
             config = RunConfig(**{**spec.base, "trace": trace, "policy": policy, "arrivals": "closed:workers=1"})
-            self._error = error_of(config)
+            self._error = error_in(config)
             self._configs[name] = sure(config)  # what is asked of rates is asked of the error, too
         self._first: ResolvedRun = resolve(next(iter(self._configs.values())))
         for config in list(self._configs.values())[1:]:

@@ -7,25 +7,27 @@ from dataclasses import replace
 
 import numpy as np
 
+from continuum_sim.hardware import GpuSpec, find_gpu
 from continuum_sim.results.compared import ComparedRun
 from continuum_sim.results.estimate import LEAST_RUNS
 from continuum_sim.results.measured import counted_jct_s
 from continuum_sim.results.survival import AtEnds
 from continuum_sim.setup.run_config import RunConfig
-from continuum_sim.steptime.common import with_factor, without_error
+from continuum_sim.steptime.common import error_of, with_factor, without_error
 from continuum_sim.steptime.uncertain import ends
 
 
-def error_of(config: RunConfig) -> float:
+def error_in(config: RunConfig) -> float:
     """Return the error of a run's step times; 0 if they have none."""
-    return without_error(config.step_time)[1] if isinstance(config.step_time, str) else 0.0
+    gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
+    return error_of(config.step_time, gpu) if isinstance(config.step_time, str) else 0.0
 
 
 def sure(config: RunConfig) -> RunConfig:
     """Return the run with step times as the model has them."""
     if not isinstance(config.step_time, str):
         return config
-    return replace(config, step_time=without_error(config.step_time)[0])
+    return replace(config, step_time=without_error(config.step_time))
 
 
 def at_ends(
@@ -48,7 +50,7 @@ def at_ends(
         Carries out runs, in order.
     """
     seeds = len({config.seed for config in configs})
-    error = error_of(configs[0])
+    error = error_in(configs[0])
     first, found = list(configs[::seeds]), list(runs[::seeds])
     if not error or seeds >= LEAST_RUNS or len(first) < 2:
         return []

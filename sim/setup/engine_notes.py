@@ -10,9 +10,8 @@ from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.hardware.caches import CacheKind
 from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.kv import kv_bytes_per_token
-from continuum_sim.results.numbers import percent
 from continuum_sim.setup.kv_groups import keeps_groups
-from continuum_sim.steptime.common import without_error
+from continuum_sim.steptime.common import error_of
 from continuum_sim.steptime.measured import measured_elsewhere
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import knows_kv_dtypes, measured_on_one_gpu
@@ -52,7 +51,7 @@ def engine_notes(
     yield from _draft_notes(config, model, engine)
     yield from _quantised_notes(config, model)
     yield from _kv_dtype_notes(config, model)
-    yield from _error_notes(config)
+    yield from _error_notes(config, gpu)
     if isinstance(config.step_time, str) and measured_on_one_gpu(config.step_time):
         yield from measured_elsewhere(
             step_time.describe().get("provenance"),
@@ -141,11 +140,11 @@ def _quantised_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:
         )
 
 
-def _error_notes(config: RunConfig) -> Iterator[str]:
-    error = without_error(config.step_time)[1] if isinstance(config.step_time, str) else 0.0
+def _error_notes(config: RunConfig, gpu: GpuSpec) -> Iterator[str]:
+    error = error_of(config.step_time, gpu) if isinstance(config.step_time, str) else 0.0
     if error:
         yield (
-            f"step times err by factors with a standard deviation of {percent(error)}, one for steps with prompts and "
+            f"step times err by factors with a standard deviation of {100 * error:g} %, one for steps with prompts and "
             "one for all others, drawn by the seed and the same for every policy: intervals over seeds cover them"
         )
 

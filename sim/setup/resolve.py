@@ -257,7 +257,7 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
                 f"{what} gives the step times of one kind of GPU, but the replicas use several "
                 f"({', '.join(gpus)}); use roofline, or identical replicas"
             )
-        conditions = Conditions(_plans_ahead(config), factors=drawn_factors(step_time, config.seed))
+        conditions = Conditions(_plans_ahead(config), factors=drawn_factors(step_time, item, config.seed))
         step_time = split_step_time(step_time, model=model, gpu=item, parallel=config.parallel, conditions=conditions)
         if config.speculation is not None:
             step_time = config.speculation.timed(step_time, model, item, config.parallel)

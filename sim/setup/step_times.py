@@ -10,7 +10,7 @@ from continuum_sim.engine.pipeline.stages import StageTimes
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import Parallel
-from continuum_sim.steptime.common import USUAL, Conditions, without_error
+from continuum_sim.steptime.common import USUAL, Conditions, error_of
 from continuum_sim.steptime.kind import refuse_link
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piped import pipeline_times, shared_out
@@ -20,15 +20,15 @@ _STREAM: Final = 0x73746570
 """Separates the draw of step times from all others made with a run's seed."""
 
 
-def drawn_factors(step_time: str | StepTime, seed: int) -> Factors:
+def drawn_factors(step_time: str | StepTime, gpu: GpuSpec, seed: int) -> Factors:
     """Return what multiplies a run's step times: a draw if they have an error, the same for every policy.
 
     Raises
     ------
     ConfigError
-        If the error is not a share.
+        If the error is not a share, or not known.
     """
-    error = without_error(step_time)[1] if isinstance(step_time, str) else 0.0
+    error = error_of(step_time, gpu) if isinstance(step_time, str) else 0.0
     return draw_factors(error, np.random.default_rng([seed, _STREAM])) if error else SURE
 
 

@@ -10,6 +10,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.steptime.adjusted import adjusted
+from continuum_sim.steptime.errors import known_error
 from continuum_sim.steptime.host import (
     EAGER_EXPERTS_LAYER_S,
     EAGER_LAYER_S,
@@ -48,36 +49,38 @@ def split_common(argument: str) -> tuple[str, dict[str, str]]:
     common: dict[str, str] = {}
     for item in argument.split(","):
         key, sign, value = (part.strip() for part in item.partition("="))
-        if sign and key in COMMON_SETTINGS:
+        if (sign and key in COMMON_SETTINGS) or item.strip() == "error":
             common[key] = value
         else:
             own.append(item)
     return ",".join(own), common
 
 
-def without_error(spec: str) -> tuple[str, float]:
-    """Return a model's spec without its error, and that error; 0 if it has none.
+def without_error(spec: str) -> str:
+    """Return a model's spec without its error."""
+    name, _, argument = spec.partition(":")
+    own, common = split_common(argument)
+    return spec if common.pop("error", None) is None else _spec(name, own, common)
+
+
+def error_of(spec: str, gpu: GpuSpec) -> float:
+    """Return the error in a model's spec, without a value the known one; 0 if there is none.
 
     Raises
     ------
     ConfigError
-        If the error is not a share from 0 to 1.
+        If the error is not a share from 0 to 1, or not known.
     """
-    name, colon, argument = spec.partition(":")
-    own, common = split_common(argument)
-    if "error" not in common:
-        return spec, 0.0
-    error = _number("error", common.pop("error"), _MOST_ERROR)
-    rest = ",".join([*([own] if own else []), *(f"{key}={value}" for key, value in common.items())])
-    return (f"{name}{colon}{rest}" if rest else name), error
+    name, _, argument = spec.partition(":")
+    return _error(name.strip(), split_common(argument)[1], gpu)
 
 
 def with_factor(spec: str, factor: float) -> str:
     """Return a model's spec with its step times times a factor, and without their error."""
-    name, _, argument = without_error(spec)[0].partition(":")
+    name, _, argument = without_error(spec).partition(":")
     own, common = split_common(argument)
     common["factor"] = repr(factor * _number("factor", common.get("factor", "1"), _MOST_FACTOR))
-    return f"{name}:" + ",".join([*([own] if own else []), *(f"{key}={value}" for key, value in common.items())])
+    return _spec(name, own, common)
 
 
 def with_common(
@@ -94,7 +97,7 @@ def with_common(
     factor = _number("factor", common.get("factor", "1"), _MOST_FACTOR)
     if not factor:
         raise ConfigError("step times: factor is 0, expected more than 0")
-    error = _number("error", common.get("error", "0"), _MOST_ERROR)
+    error = _error(kind.name, common, gpu)
     defaults: dict[str, float] = {}
     if kind.kernels:
         eager_s = EAGER_EXPERTS_LAYER_S if model.n_experts else EAGER_LAYER_S
@@ -117,6 +120,17 @@ def with_common(
 
 
 _NUMBERS: Final = ("max_cudagraph_capture_size", "piecewise_layer_s", "eager_layer_s", "host_s")
+
+
+def _spec(name: str, own: str, common: dict[str, str]) -> str:
+    items = [*([own] if own else []), *(f"{key}={value}" for key, value in common.items())]
+    return f"{name}:{','.join(items)}" if items else name
+
+
+def _error(name: str, common: dict[str, str], gpu: GpuSpec) -> float:
+    if common.get("error") == "":
+        return known_error(name, gpu)
+    return _number("error", common.get("error", "0"), _MOST_ERROR)
 
 
 def _number(name: str, text: str, most: float = 1e6) -> float:

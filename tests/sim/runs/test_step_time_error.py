@@ -10,10 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 import continuum_sim as cs
+from continuum_sim.hardware import find_gpu
 from continuum_sim.results.survival import AtEnds
 from continuum_sim.setup.resolve import resolve
 from continuum_sim.setup.run_config import RunConfig
-from continuum_sim.steptime.common import with_factor, without_error
+from continuum_sim.steptime.common import error_of, with_factor, without_error
 from continuum_sim.steptime.uncertain import ends
 from support.programs import program, turn
 
@@ -86,8 +87,20 @@ def test_a_difference_survives_that_stays_on_its_side() -> None:
     assert replace(item, ratio=1.0, low_ratio=0.995, high_ratio=1.005).survives
 
 
+def test_an_error_without_a_value_is_the_known_one() -> None:
+    assert error_of("roofline:error", find_gpu("h100")) == 0.052
+    assert factors(step_time="roofline:error") == factors(step_time="roofline:error=0.052")
+    for spec, gpu in (("roofline:error", "rtx-4090"), ("fitted:file,error", "h100")):
+        with pytest.raises(cs.ConfigError, match=r"step times on .* is not known: give it, as in error=0\.1"):
+            error_of(spec, find_gpu(gpu))
+
+
 def test_the_notation_of_a_spec_is_kept() -> None:
-    assert without_error("fitted:a, b.json,error=0.05") == ("fitted:a, b.json", 0.05)
-    assert without_error("roofline:error=0.1") == ("roofline", 0.1)
-    assert without_error("roofline") == ("roofline", 0.0)
+    assert without_error("fitted:a, b.json,error=0.05") == "fitted:a, b.json"
+    assert (
+        without_error("roofline:error=0.1")
+        == without_error("roofline:error")
+        == without_error("roofline")
+        == "roofline"
+    )
     assert with_factor("roofline:error=0.1,factor=2,host_s=0", 0.5) == "roofline:factor=1.0,host_s=0"

@@ -18,6 +18,8 @@ from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Roofline, StepBatch, aiconfigurator, make_step_time
 from continuum_sim.steptime.aiconfigurator import HOST_OVERHEAD_S, SYSTEMS, estimate_kv_blocks, load_aiconfigurator
 from continuum_sim.steptime.aiconfigurator_models import hf_config
+from continuum_sim.steptime.batch import prefill_of
+from continuum_sim.steptime.errors import known_error
 from continuum_sim.steptime.gridded import TOKENS, Gridded
 from support.configurations import FOLDER, configured
 
@@ -278,3 +280,22 @@ def test_mixtures_on_ranks_take_about_as_long_as_by_the_roofline(split: dict[str
     batch = StepBatch(0, 0, 0, 0, 64, 64 * 2000)
     print(split, roofline.step_s(batch) / package.step_s(batch))
     assert roofline.step_s(batch) / package.step_s(batch) == pytest.approx(0.9, abs=0.1)
+
+
+@needs_package
+@pytest.mark.slow
+def test_the_known_error_of_the_roofline() -> None:
+    """As `errors.toml` says: what multiplies all steps of a model on a GPU, beside the kernels of this package."""
+    decode = [StepBatch(0, 0, 0, 0, n, n * c) for n in (4, 16, 64, 128) for c in (2000, 10_000, 30_000)]
+    prompts = [prefill_of(tokens, c) for tokens in (512, 1024, 2048, 4096) for c in (0, 8000, 32_000)]
+    means = []
+    for name in ("llama-3.1-8b", "qwen3-32b"):
+        for gpu in map(find_gpu, ("a100-80", "h100", "h200", "b200", "b300", "l40s", "rtx-pro-6000")):
+            kernels = load_aiconfigurator(find_model(name), gpu, host_overhead_s=0.0)
+            ours = Roofline(find_model(name), gpu)
+            means += [
+                np.mean([np.log(ours.step_s(batch) / kernels.step_s(batch)) for batch in steps])
+                for steps in (decode, prompts)
+            ]
+            assert known_error("roofline", gpu) == known_error("roofline", H100)
+    assert float(np.sqrt(np.mean(np.square(means)))) == pytest.approx(known_error("roofline", H100), abs=0.005)

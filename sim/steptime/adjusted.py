@@ -50,6 +50,10 @@ class _Adjusted:
     def __init__(self, step_time: Any, host: Host, factors: Factors, about: Mapping[str, Any]) -> None:
         self.step_time, self.host, self.factors, self.about = step_time, host, factors, about
         self._added_s = host.added_s
+        most = host.max_cudagraph_capture_size
+        alone = StepBatch(0, 0, 0, 0, most, most)
+        self._graph_requests = -1 if host.least_s(alone) or host.added_s or factors.decode != 1 else most
+        """Most requests of a step that only decodes for which nothing is adjusted: one graph holds it."""
 
     def describe(self) -> dict[str, Any]:
         """Describe the model, the host, and the factors that were drawn."""
@@ -70,6 +74,8 @@ class AdjustedPieces(_Adjusted, PiecewiseStepTime):
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
         """Cut the model's pieces also where the host ceases to be what is waited for."""
         pieces: Sequence[Piece] = self.step_time.pieces(batch, n_steps)
+        if batch.decode_requests <= self._graph_requests and not batch.prefill_tokens:
+            return pieces  # most calls
         if least_s := self.host.least_s(batch):
             pieces = list(_raised(pieces, least_s))
         if self._added_s:

@@ -48,6 +48,13 @@ class GpuSpec:
     other matrix products."""
     all_reduce: dict[int, tuple[float, float]] = field(default_factory=dict)
     """GPUs in the group -> (latency in seconds, share of the link's bandwidth), where it differs from the link's."""
+    l2_bytes: float = 0.0
+    """L2 cache."""
+    tiled_attention: dict[str, float] | None = None
+    """Where vLLM's attention is FlashAttention 2 (`steptime.varlen`): `multiprocessors`, `tiles_at_once` on each (1 if not
+    given), and the `tile_efficiency`, which is that of prompts if not given. None: another kernel."""
+    tile_waves: int | None = None
+    """Multiprocessors, where products of a few hundred rows take what `steptime.products` says; None: not known to."""
     aliases: tuple[str, ...] = field(default=())
 
     @property

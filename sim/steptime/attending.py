@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from continuum_sim.hardware.caches import CacheLayers
@@ -46,8 +47,10 @@ class Attending(NamedTuple):
     """Whether these are the keys of an indexer."""
 
 
-def attending(model: ModelSpec, size: int, rates: Rates) -> tuple[Attending, ...]:
-    """Return all layers that attend to a cache, on one of `size` GPUs.
+def attending(
+    model: ModelSpec, size: int, rates: Rates, but: Callable[[CacheLayers], bool] | None = None
+) -> tuple[Attending, ...]:
+    """Return all layers that attend to a cache, on one of `size` GPUs, but for those with some kind of cache.
 
     Raises
     ------
@@ -56,6 +59,8 @@ def attending(model: ModelSpec, size: int, rates: Rates) -> tuple[Attending, ...
     """
     found = []
     for cache in model.attention:
+        if but is not None and but(cache):
+            continue
         if cache.index_heads:
             found.append(_indexer(model, cache, rates))
         elif cache.n_heads:

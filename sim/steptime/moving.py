@@ -14,6 +14,12 @@ SMALL_KERNEL_LATENCY_S: Final = 3e-6
 
 NVIDIA aiconfigurator-core 0.12.0, `mem_empirical_constant_latency`; LLMServingSim's RTX 4090 profile has 2 to 3 µs."""
 
+L2_GAIN: Final = 2.0
+"""How many times faster kernels move data that the L2 cache holds, and"""
+FITS_L2: Final = 1.1
+"""the data, in sizes of the cache, up to which it does: activations and norms in the kernel tables of an RTX PRO 6000 from
+which `varlen` has its constants."""
+
 _ROUTED_KERNELS: Final = 3
 """Of a mixture besides its activation: choosing experts, aligning their tokens, summing (vLLM's `fused_experts`)."""
 
@@ -70,18 +76,19 @@ def launches_s(model: ModelSpec, attention_latency_s: float) -> float:
     )
 
 
-def moved_bytes(model: ModelSpec, parallel: Parallel) -> tuple[float, float]:
-    """Return the bytes that one token moves through kernels other than matrix products, attention and recurrence.
+def moved_bytes(model: ModelSpec, parallel: Parallel) -> tuple[Counter[float], float]:
+    """Return what one token moves through kernels other than matrix products, attention and recurrence.
 
-    First those of its own rank's tokens; then those at the experts, of the tokens of all ranks, if these are split
-    otherwise than the rest.
+    First the bytes in each kernel of its own rank, and how many such kernels there are; then all bytes at the experts,
+    of the tokens of all ranks, if these are split otherwise than the rest.
 
     A norm reads and writes the stream and the residual; rotary embedding reads and writes queries and keys; the KV
     write reads and writes keys and values; an activation reads the up (and gate) projections and writes its product;
     a mixture writes each expert's output, reads them, and writes their sum.
     """
     size = parallel.tensor_parallel_size
-    moved = float(model.n_layers * model.dtype_bytes * 4 * model.norms_per_layer * model.hidden)
+    moved: Counter[float] = Counter()
+    moved[4.0 * model.dtype_bytes * model.hidden] += model.n_layers * model.norms_per_layer
     for cache in model.attention:
         if cache.n_heads and not cache.index_heads:
             kv_heads = cache.kv_heads_on(size)
@@ -90,7 +97,8 @@ def moved_bytes(model: ModelSpec, parallel: Parallel) -> tuple[float, float]:
             if cache.tokens_per_state > 1:  # the window's layers have counted the queries
                 turned = 0
             layers = cache.n_layers + len(cache.borrowers)
-            moved += layers * (model.dtype_bytes * (turned + kept) + kept * model.kv_element_bytes)
+            moved[float(model.dtype_bytes * turned)] += layers
+            moved[model.dtype_bytes * kept + kept * model.kv_element_bytes] += layers
     activated = 3 if model.gated_mlp else 2
     ways, routed = parallel.expert_ways, 0.0
     apart = ways > size or parallel.enable_expert_parallel
@@ -102,11 +110,19 @@ def moved_bytes(model: ModelSpec, parallel: Parallel) -> tuple[float, float]:
                 each = 2 * weight.visited / (ways if parallel.enable_expert_parallel else 1)
                 routed += len(weight.layers) * model.dtype_bytes * (numbers + (each + 1) * weight.rows)
                 continue
-            numbers = copies * activated * weight.columns / size
+            moved[model.dtype_bytes * copies * activated * weight.columns / size] += len(weight.layers)
             if weight.use == "expert":
-                numbers += (2 * weight.visited + 1) * weight.rows
-            moved += len(weight.layers) * model.dtype_bytes * numbers
+                moved[float(model.dtype_bytes * (2 * weight.visited + 1) * weight.rows)] += len(weight.layers)
     return moved, routed
+
+
+def moving_s(moved: Counter[float], tokens: int, bytes_per_s: float, l2_bytes: float) -> float:
+    """Return how long small kernels move what belongs to so many tokens, through the L2 cache if it fits."""
+    seconds = 0.0
+    for kernel_bytes, kernels in moved.items():
+        fits = tokens * kernel_bytes <= FITS_L2 * l2_bytes
+        seconds += kernels * kernel_bytes / (bytes_per_s * L2_GAIN if fits else bytes_per_s)
+    return seconds * tokens
 
 
 def all_reduces(model: ModelSpec, parallel: Parallel) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from continuum_sim.hardware.model_spec import ModelSpec
@@ -40,8 +41,10 @@ class Experts(NamedTuple):
         return (rows + touched * (tile_rows(tokens) - 1) / 2) * self.row_s, touched * self.read_s
 
 
-def linear(model: ModelSpec, parallel: Parallel, rates: Rates) -> tuple[Linear, ...]:
-    """Return the linear layers on one GPU: one entry for each speed of products.
+def linear(
+    model: ModelSpec, parallel: Parallel, rates: Rates, but: Callable[[Weight], bool] | None = None
+) -> tuple[Linear, ...]:
+    """Return the linear layers on one GPU, but for some weights: one entry for each speed of products.
 
     Where each GPU dispatches a part of its rank's tokens, it holds shared experts whole (`disable_tp` of
     vllm/model_executor/models/deepseek_v2.py).
@@ -50,6 +53,8 @@ def linear(model: ModelSpec, parallel: Parallel, rates: Rates) -> tuple[Linear, 
     whole = parallel.enable_expert_parallel and size > 1 and parallel.data_parallel_size > 1
     alike: dict[float, list[Weight]] = defaultdict(list)
     for weight in model.known_weights():
+        if but is not None and but(weight):
+            continue
         if weight.use == "linear" or (weight.use == "vector" and weight.stored.name == "fp32" and weight.columns > 1):
             alike[rates.matmul[weight.stored.computed]].append(weight)
     return tuple(

@@ -17,15 +17,17 @@ from continuum_sim.steptime.exchange import NO_EXCHANGE
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import Line
 from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S as SMALL_KERNEL_LATENCY_S
-from continuum_sim.steptime.moving import launches_s, moved_bytes
+from continuum_sim.steptime.moving import launches_s, moved_bytes, moving_s
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piecewise import Piece
+from continuum_sim.steptime.products import in_tiles, products
 from continuum_sim.steptime.ranked import AmongRanks, at_least, graph_tokens
 from continuum_sim.steptime.rates import Rates
 from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed
 from continuum_sim.steptime.told import Told
+from continuum_sim.steptime.varlen import goes_through, tiled
 
 HALVED_TOKENS: Final = {False: 32, True: 512}
 """Whether a step has prompts -> the fewest tokens of each rank that two halves are made of (vLLM's
@@ -78,6 +80,8 @@ class Roofline(AmongRanks):
     The roofline model is by Williams, Waterman and Patterson (2009). Peaks are the data sheet's, times the measured
     shares in the GPU catalogue. Sliding-window layers count at most the window for every query, sparse ones what is
     chosen, chunked ones half a chunk: exact if all contexts are on the same side of it, an upper bound otherwise.
+
+    In a step with prompts, attention takes what `varlen` says where vLLM runs FlashAttention 2.
     """
 
     def __init__(
@@ -92,13 +96,20 @@ class Roofline(AmongRanks):
         latency_s, ring_bytes_per_s = told.reduce
         rates = Rates.of(gpu, asdict(settings))
         self._attention = attending(model, size, rates)
-        self._linear = linear(model, parallel, rates)
-        self._layers_read_s, self._layers_token_s = self._linear[0]
+        self._tiled = tiled(model, gpu, size)
+        self._beside = attending(model, size, rates, but=goes_through) if self._tiled else self._attention
+        """Attention of steps with prompts besides that in tiles."""
+        self._tiled_call_s = gpu.attention_latency_s * sum(layer.n_layers for layer in self._tiled)
+        self._products = None
+        if gpu.tile_waves is not None:
+            weights, flops = model.known_weights(), rates.matmul["bf16"]
+            self._products = products(weights, size, flops, rates.stream, gpu.tile_waves)
+        self._linear = linear(model, parallel, rates, but=in_tiles if self._products else None)
         self._head_read_s, self._head_row_s = head(model, size, rates)
         self._experts = experts(model, parallel, rates, settings.expert_skew)
         self._states = recurring(model, size, rates)
-        moved, routed = moved_bytes(model, parallel)
-        self._move_token_s, self._route_token_s = moved / rates.stream, routed / rates.stream
+        self._moved, routed = moved_bytes(model, parallel)
+        self._move_bytes_per_s, self._route_token_s = rates.stream, routed / rates.stream
         self.ranks = parallel.data_parallel_size if self._experts else 1
         self._exchange, self._reduces = told.exchange, told.reduces
         self._reduce_latency_s = self._reduces * latency_s
@@ -108,9 +119,9 @@ class Roofline(AmongRanks):
         self._windowed = any(part.window for part in self._attention)
         self._decode_s = sum(part.n_layers * part.decode_s for part in self._attention)
         self._routed_s: dict[int, float] = {}
+        self._own_s: dict[int, float] = {}
         self._apart = bool(routed) or self._exchange != NO_EXCHANGE
-        self._token_s = self._move_token_s + self._reduce_token_s
-        self._has_others = len(self._linear) > 1 or bool(self._experts) or bool(self._states)
+        self._has_others = bool(self._experts) or bool(self._states)
 
     def halves(self, batches: Sequence[StepBatch]) -> bool:
         """Return whether ranks with such batches run each step as two halves: all must have enough tokens."""
@@ -149,6 +160,8 @@ class Roofline(AmongRanks):
             return ((n_steps, first_s, self._decode_s * batch.decode_requests, 0.0),)
         if n_steps == 1:
             return ((1, fixed_s + self._attention_s(batch, 0), 0.0, 0.0),)
+        if self._tiled and batch.prefill_tokens:
+            return [(1, fixed_s + self._attention_s(batch, j), 0.0, 0.0) for j in range(n_steps)]
         cuts = sorted({cut for j in self._crossings(batch) if 0 < (cut := ceil(j)) < n_steps})
         pieces = []
         for start, end in zip([0, *cuts], [*cuts, n_steps], strict=True):
@@ -163,12 +176,22 @@ class Roofline(AmongRanks):
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         found = [Part("linear", token_s * tokens, read_s) for read_s, token_s in self._linear]
+        if self._products is not None:
+            computing_s, reading_s, seconds = self._products.times_s(tokens)
+            found.insert(0, Part("linear", computing_s, reading_s, seconds - max(computing_s, reading_s)))
         everyone = self.ranks * tokens
         found += [Part("experts", *some.times_s(everyone)) for some in self._experts]
         if self._exchange != NO_EXCHANGE:
             found.append(Part("exchange", 0.0, self._exchange.token_s * everyone, self._exchange.latency_s))
         found.append(Part("lm_head", self._head_row_s * rows, self._head_read_s))
-        for part in self._attention:
+        attention = self._attention
+        if chunk and self._tiled:
+            attention = self._beside
+            for layer in self._tiled:
+                whole_s = layer.n_layers * layer.times_s(*batch)[2] - layer.n_layers * self.gpu.attention_latency_s
+                computing_s, reading_s = (layer.n_layers * seconds for seconds in layer.times_s(*batch)[:2])
+                found.append(Part("attention_prefill", computing_s, reading_s, whole_s - max(computing_s, reading_s)))
+        for part in attention:
             if chunk:
                 times_s = (part.n_layers * seconds for seconds in _prefill_s(part, batch))
                 name: PartName = "indexer" if part.indexes else "attention_prefill"
@@ -179,7 +202,7 @@ class Roofline(AmongRanks):
                 found.append(Part(name, n * part.decode_pair_s, n * part.decode_kv_s))
         for row_s, token_s, scanned_s, kept_s in self._states:
             found.append(Part("states", scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk))
-        found.append(Part("moved", 0.0, self._move_token_s * tokens + self._route_token_s * everyone))
+        found.append(Part("moved", 0.0, self._moving_s(tokens) + self._route_token_s * everyone))
         if self._reduces:
             found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, self._reduce_latency_s))
         found.append(Part("launch", 0.0, 0.0, self._launch_s))
@@ -208,22 +231,28 @@ class Roofline(AmongRanks):
         """Return everything but attention, which does not change during a run."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
-        layers_s, head_s = self._layers_token_s * tokens, self._head_row_s * rows
-        seconds = (
-            self._fixed_s
-            + (layers_s if layers_s > self._layers_read_s else self._layers_read_s)
-            + (head_s if head_s > self._head_read_s else self._head_read_s)
-            + self._token_s * tokens
-        )
+        head_s = self._head_row_s * rows
+        own_s = self._own_s.get(tokens)
+        if own_s is None:
+            own_s = self._own_s[tokens] = self._tokens_s(tokens)
+        seconds = self._fixed_s + own_s + (head_s if head_s > self._head_read_s else self._head_read_s)
         return seconds + self._others_s(batch, all_tokens) if self._has_others else seconds
 
+    def _tokens_s(self, tokens: int) -> float:
+        """Return linear layers, small kernels and all-reduces: what depends on how many tokens there are alone."""
+        seconds = sum([max(token_s * tokens, read_s) for read_s, token_s in self._linear])
+        if self._products is not None:
+            seconds += self._products.times_s(tokens)[2]
+        return seconds + self._moving_s(tokens) + self._reduce_token_s * tokens
+
+    def _moving_s(self, tokens: int) -> float:
+        return moving_s(self._moved, tokens, self._move_bytes_per_s, self.gpu.l2_bytes)
+
     def _others_s(self, batch: StepBatch, all_tokens: int) -> float:
-        """Return linear layers of further types, experts with the exchange of tokens, and recurrent layers."""
+        """Return experts with the exchange of tokens, and recurrent layers."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
-        seconds = sum([max(token_s * tokens, read_s) for read_s, token_s in self._linear[1:]])
-        if self._experts:
-            seconds += self._experts_s(all_tokens)
+        seconds = self._experts_s(all_tokens) if self._experts else 0.0
         for row_s, token_s, scanned_s, kept_s in self._states:
             seconds += max(scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk)
         return seconds
@@ -244,7 +273,11 @@ class Roofline(AmongRanks):
         attended = decode_context + j * decodes
         before, pairs = context + j * chunk, first_pairs + j * chunk * chunk
         read = before + chunk
-        seconds = 0.0
+        seconds, attention = 0.0, self._attention
+        if chunk and self._tiled:
+            attention, seconds = self._beside, -self._tiled_call_s
+            for layer in self._tiled:
+                seconds += layer.n_layers * layer.times_s(prefills, chunk, before, pairs, decodes, attended)[2]
         for (
             n_layers,
             window,
@@ -257,7 +290,7 @@ class Roofline(AmongRanks):
             _,
             decode_s,
             _,
-        ) in self._attention:
+        ) in attention:
             if window:
                 seconds += n_layers * decode_s * min(attended, decodes * window)
                 if chunk:

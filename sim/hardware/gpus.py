@@ -51,10 +51,10 @@ class GpuSpec:
     l2_bytes: float = 0.0
     """L2 cache."""
     tiled_attention: dict[str, float] | None = None
-    """Where vLLM's attention is FlashAttention 2 (`steptime.varlen`): `multiprocessors`, `tiles_at_once` on each (1 if not
-    given), and the `tile_efficiency`, which is that of prompts if not given. None: another kernel."""
+    """Where vLLM's attention is FlashAttention 2 and takes what `steptime.varlen` says: `multiprocessors`, and the
+    `tile_efficiency`, which is that of prompts if not given. None: another kernel, or not known to."""
     tile_waves: int | None = None
-    """Multiprocessors, where products of a few hundred rows take what `steptime.products` says; None: not known to."""
+    """Multiprocessors, where products of a few hundred rows take what `steptime.products` says. None: not known to."""
     aliases: tuple[str, ...] = field(default=())
 
     @property

@@ -29,6 +29,7 @@ from continuum_sim.hardware.gpus import GpuSpec, gpus
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import ALL2ALL_BACKENDS, ONE_GPU, Parallel
 from continuum_sim.steptime.aiconfigurator_models import ARCHITECTURES, hf_config
+from continuum_sim.steptime.beside import beside
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime
@@ -125,11 +126,12 @@ def load_aiconfigurator(
         **parallel.describe(),
         "provenance": {"package": key["package"], "system": system, "backend": "vllm", "grid": _GRID},
     }
+    mixed = beside(model, gpu, size)
     if parallel.link is None:
-        return Gridded(tables, host_overhead_s, about)
+        return Gridded(tables, host_overhead_s, about, beside=mixed)
     told = Told(model, parallel, gpu)
     reduces = np.array([told.reduces * told.reduce.seconds(told.token_bytes * tokens) for tokens in TOKENS])
-    return Gridded(tables, host_overhead_s, {**about, **told.describe()}, reduces - tables.all_reduce_s)
+    return Gridded(tables, host_overhead_s, {**about, **told.describe()}, reduces - tables.all_reduce_s, mixed)
 
 
 def estimate_kv_blocks(

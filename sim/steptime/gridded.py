@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import StepBatch, grown
+from continuum_sim.steptime.beside import Beside
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 
 Array = NDArray[np.float64]
@@ -78,11 +79,17 @@ class Gridded(PiecewiseStepTime):
     """
 
     def __init__(
-        self, tables: StepTables, host_overhead_s: float, about: Mapping[str, Any], added_s: Array | None = None
+        self,
+        tables: StepTables,
+        host_overhead_s: float,
+        about: Mapping[str, Any],
+        added_s: Array | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self.tables, self.host_overhead_s, self.about = tables, host_overhead_s, about
         self.added_s = added_s
         """[tokens]: what comes on top of the tables, such as other links less the tables' own."""
+        self.beside = beside
         self._curves: dict[tuple[int, int], _Curve] = {}
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
@@ -98,14 +105,17 @@ class Gridded(PiecewiseStepTime):
             fixed_s += _between(self.added_s, _place(TOKENS, chunk + decodes))
         if chunk and decodes:
             fixed_s -= _between(self.tables.overlap_s, _place(TOKENS, chunk), _place(REQUESTS, decodes))
-        cuts = {0, n_steps}
-        if n_steps > 1:
+        mixed = self.beside if chunk and decodes else None
+        cuts = {0, n_steps} if mixed is None else set(range(n_steps + 1))
+        if n_steps > 1 and mixed is None:
             for _, start, growth in lines:
                 cuts.update(_crossings(start, growth, n_steps))
         ordered = sorted(cuts)
         pieces = []
         for first, end in pairwise(ordered):
             first_s, slope_s = fixed_s, 0.0
+            if mixed is not None:
+                first_s += mixed(grown(batch, first))
             for (values, slopes), start, growth in lines:
                 # Within half a step no context passes another node, unless the piece is a single step.
                 at = start + (first + (0.5 if end - first > 1 else 0.0)) * growth

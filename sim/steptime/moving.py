@@ -17,8 +17,8 @@ NVIDIA aiconfigurator-core 0.12.0, `mem_empirical_constant_latency`; LLMServingS
 L2_GAIN: Final = 2.0
 """How many times faster kernels move data that the L2 cache holds, and"""
 FITS_L2: Final = 1.1
-"""the data, in sizes of the cache, up to which it does: activations and norms in the kernel tables of an RTX PRO 6000 from
-which `varlen` has its constants."""
+"""the data, in sizes of the cache, up to which it does. Activations and norms in the kernel tables of an RTX PRO 6000
+from which `varlen` has its constants."""
 
 _ROUTED_KERNELS: Final = 3
 """Of a mixture besides its activation: choosing experts, aligning their tokens, summing (vLLM's `fused_experts`)."""

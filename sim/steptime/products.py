@@ -1,9 +1,9 @@
-"""Matrix products in waves of tiles: what a few hundred rows take, which neither fill a GPU nor hide behind its weights.
+"""Matrix products in waves of tiles: a few hundred rows, which neither fill a GPU nor hide behind reading its weights.
 
 A product is cut into tiles of outputs, and its inner dimension into parts if there are fewer tiles than multiprocessors
-(split K), of which the fastest number is taken. Each multiprocessor computes a tile at a time, so that the last wave may
-be nearly empty, and 65 rows take as long as 128. NVIDIA, Matrix Multiplication Background
-User's Guide, "Tile quantization" and "Wave quantization".
+(split K), of which the fastest number is taken. Each multiprocessor computes a tile at a time, so that the last wave
+may be nearly empty, and 65 rows take as long as 128. NVIDIA, Matrix Multiplication Background User's Guide, "Tile
+quantization" and "Wave quantization".
 
 For weights in bf16 or fp16 on GPUs whose catalogue entry has `tile_waves`; others have the two limits alone.
 """
@@ -33,6 +33,8 @@ OVERLAP: Final = 2.6
 
 _FUSED: Final = {"q_proj": "qkv_proj", "k_proj": "qkv_proj", "v_proj": "qkv_proj", "gate_proj": "up_proj"}
 """Weights that vLLM multiplies with at once (`packed_modules_mapping`)."""
+_INPUTS_SPLIT: Final = frozenset({"o_proj", "out_proj", "down_proj"})
+"""Weights whose inputs a split shares out, instead of outputs (`RowParallelLinear`)."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,9 @@ def products(
     counts: dict[tuple[str, tuple[int, ...], float], float] = {}
     for weight in filter(in_tiles, weights):
         numbers = weight.params_per_rank(size) / weight.n
-        inputs = numbers / weight.rows if weight.split == "columns" else float(weight.columns)
         parent, _, name = weight.name.rpartition(".")
+        split = weight.split == "columns" or name in _INPUTS_SPLIT
+        inputs = numbers / weight.rows if split else float(weight.columns)
         key = (f"{parent}.{_FUSED.get(name, name)}", weight.layers, inputs)
         fused[key] += numbers / inputs  # type: ignore[assignment]
         counts[key] = weight.n * weight.uses_of_each

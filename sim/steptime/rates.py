@@ -28,14 +28,14 @@ class Rates:
 
     @classmethod
     def of(cls, gpu: GpuSpec, shares: Mapping[str, float | None]) -> Rates:
-        """Return the rates of a GPU, with its measured shares where `shares` has None."""
+        """Return the rates of a GPU, with its measured shares where `shares` has none."""
 
         def share(name: str) -> float:
-            given = shares[name]
+            given = shares.get(name)
             return float(getattr(gpu, name)) if given is None else given
 
         peaks = peak_flops(gpu)
-        grouped = gpu.expert_matmul_efficiency if shares["matmul_efficiency"] is None else {}
+        grouped = gpu.expert_matmul_efficiency if shares.get("matmul_efficiency") is None else {}
         bandwidth = gpu.memory_bandwidth_bytes_per_s
         return cls(
             matmul={kind: peak * share("matmul_efficiency") for kind, peak in peaks.items()},

@@ -98,7 +98,7 @@ class Roofline(AmongRanks):
         self._attention = attending(model, size, rates)
         self._tiled = tiled(model, gpu, size)
         self._beside = attending(model, size, rates, but=goes_through) if self._tiled else self._attention
-        """Attention of steps with prompts besides that in tiles."""
+        """Attention of steps with prompts besides that in tiles, whose calls `varlen` counts."""
         self._tiled_call_s = gpu.attention_latency_s * sum(layer.n_layers for layer in self._tiled)
         self._products = None
         if gpu.tile_waves is not None:
@@ -184,12 +184,11 @@ class Roofline(AmongRanks):
         if self._exchange != NO_EXCHANGE:
             found.append(Part("exchange", 0.0, self._exchange.token_s * everyone, self._exchange.latency_s))
         found.append(Part("lm_head", self._head_row_s * rows, self._head_read_s))
-        attention = self._attention
+        attention, launch_s = self._attention, self._launch_s
         if chunk and self._tiled:
-            attention = self._beside
+            attention, launch_s = self._beside, launch_s - self._tiled_call_s
             for layer in self._tiled:
-                whole_s = layer.n_layers * layer.times_s(*batch)[2] - layer.n_layers * self.gpu.attention_latency_s
-                computing_s, reading_s = (layer.n_layers * seconds for seconds in layer.times_s(*batch)[:2])
+                computing_s, reading_s, whole_s = (layer.n_layers * seconds for seconds in layer.times_s(*batch))
                 found.append(Part("attention_prefill", computing_s, reading_s, whole_s - max(computing_s, reading_s)))
         for part in attention:
             if chunk:
@@ -205,7 +204,7 @@ class Roofline(AmongRanks):
         found.append(Part("moved", 0.0, self._moving_s(tokens) + self._route_token_s * everyone))
         if self._reduces:
             found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, self._reduce_latency_s))
-        found.append(Part("launch", 0.0, 0.0, self._launch_s))
+        found.append(Part("launch", 0.0, 0.0, launch_s))
         if self.settings.host_overhead_s:
             found.append(Part("host", 0.0, 0.0, self.settings.host_overhead_s))
         return tuple(found)

@@ -3,7 +3,7 @@
 `flash_attn_varlen_func` gives every sequence the grid of the longest chunk: tiles of 64 queries of one head, each of
 which passes over its sequence's context in blocks, whether it holds 64 queries of a prompt or the single one of a
 decoding request; tiles without a query return at once. The context is not split between tiles (split KV), and a tile
-occupies its place on a multiprocessor until it ends. Dao (2023), FlashAttention-2; grid and sizes of a tile:
+occupies its multiprocessor until it ends. Dao (2023), FlashAttention-2; grid and sizes of a tile:
 vllm-project/flash-attention, csrc/flash_attn/src/flash_fwd_launch_template.h, `run_flash_splitkv_fwd`, which paged
 caches go through with one split.
 
@@ -26,8 +26,8 @@ from continuum_sim.steptime.batch import StepBatch
 QUERIES: Final = 64
 """Queries of a tile (`kBlockM`)."""
 
-# Fitted together on the mixed rows of six kernel tables of an RTX PRO 6000 (LLMServingSim's profiles of vLLM 0.19, three
-# models on one and two GPUs); docs/step-time.md has their residuals, and those on an RTX 4090 that no fit has seen.
+# Fitted together on the mixed rows of six kernel tables of an RTX PRO 6000 (LLMServingSim's profiles of vLLM 0.19:
+# three models on one and two GPUs); docs/step-time.md has the residuals, and those on an RTX 4090, which no fit saw.
 CALL_S: Final = 3.3e-6
 """Before the first tile and after the last."""
 TILE_S: Final = 2.25e-6
@@ -60,11 +60,10 @@ class Tiled:
     heads: int
     sharing: float
     """Query heads that share a KV head."""
-    places: int
-    """Tiles that all multiprocessors hold at once."""
     multiprocessors: int
+    """Each holds one tile at a time: a tile's queries, keys and values fill most of its shared memory."""
     token_s: float
-    """Of a tile, per token of its context, if it has a multiprocessor to itself."""
+    """Of a tile, per token of its context."""
     half_block: float
     """Tokens that a tile computes in vain in its last block, on average."""
     token_bytes: float
@@ -92,19 +91,15 @@ class Tiled:
         if self.window:
             length, farthest = min(length, self.window + some), min(farthest, self.window + some)
             before, decoded = min(before, prefills * self.window), min(decoded, self.window)
-        prompts, waves = prefills * tiles_each * self.heads, 1
-        singles = decodes * self.heads
-        if self.places > self.multiprocessors and prompts + singles > self.multiprocessors:
-            waves = self.places // self.multiprocessors
-        places = self.multiprocessors * waves
-        token_s = self.token_s * waves
+        prompts, singles = prefills * tiles_each * self.heads, decodes * self.heads
+        places, token_s = self.multiprocessors, self.token_s
         fixed_s = TILE_S + token_s * self.half_block
         computing_s = _spread_s(
             places,
             self.heads,
             (singles, fixed_s + token_s * decoded, fixed_s + token_s * decoded),
             (prompts, fixed_s + token_s * length, fixed_s + token_s * farthest),
-            singles * (tiles_each - 1) * EMPTY_TILE_S / self.multiprocessors,
+            singles * (tiles_each - 1) * EMPTY_TILE_S / places,
         )
         read = decodes * decoded + before + chunk
         least, most = CACHE_REACH
@@ -137,7 +132,8 @@ def _spread_s(places: int, heads: int, singles: Kind, prompts: Kind, empty_s: fl
     if occupied >= 1:
         return max(spread_s, longest_s)
     # The last head's tiles start when those before them have: long ones then end last.
-    before_s = (n_short * short_s / places + empty_s) * (1 - 1 / heads) / (1 - occupied / 2) - short_s
+    shorts_s = n_short * short_s / places + empty_s
+    before_s = (1 - 1 / heads) * min(shorts_s / (1 - occupied / 2), shorts_s + occupied * each_s) - short_s
     return max(spread_s, longest_s + max(0.0, before_s))
 
 
@@ -166,7 +162,6 @@ def _tiled(model: ModelSpec, cache: CacheLayers, gpu: GpuSpec, size: int) -> Til
         window=(1 + (cache.window or 0)) / 2 if chunked else float(cache.window or 0),
         heads=heads,
         sharing=heads / kv_heads,
-        places=processors * int(how.get("tiles_at_once", 1)),
         multiprocessors=processors,
         token_s=2 * QUERIES * cache.numbers_per_token / flops,
         half_block=block_tokens(cache.head_dim) / 2,

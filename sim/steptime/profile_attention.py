@@ -89,7 +89,7 @@ class Attention:
 
     def _decode_line(self, decodes: int, j: int) -> tuple[float, float]:
         """Return the coefficients of 1 and y in a cell of the decoding requests' context."""
-        row, above, share = _between(self.grid.decode_requests[0], decodes)
+        row, above, share = _between(self.grid.decode_alone, decodes)
         low, high = (_blend(self.grid.decode[row][node], self.grid.decode[above][node], share) for node in (j, j + 1))
         return low, high - low
 
@@ -105,7 +105,7 @@ class Attention:
         return _blend(self._added_in_row(low, i, decodes, j), self._added_in_row(high, i, decodes, j), min(share, 1.0))
 
     def _added_in_row(self, row: int, i: int, decodes: int, j: int) -> float:
-        low, high, share = _between(self.grid.decode_requests[row + 1], decodes)
+        low, high, share = _between(self.grid.decode_beside, decodes)
         return _blend(self.grid.beside[row][i][low][j], self.grid.beside[row][i][high][j], share)
 
     def _chunk_share(self, chunk: float, i: int) -> tuple[int, int, float]:

@@ -92,6 +92,7 @@ class Profiled(AmongRanks):
             **self._told.describe(),
             "provenance": {
                 "folder": str(self.tables.folder),
+                **({} if self.tables.skew is None else {"unequal_contexts": self.tables.skew.describe()}),
                 **{key: self.tables.meta[key] for key in said if key in self.tables.meta},
             },
         }
@@ -106,14 +107,14 @@ def load_profiled(
     gpu: GpuSpec | None = None,
 ) -> Profiled:
     """Read a folder of kernel times: `dense.csv`, `per_sequence.csv`, `attention.csv`, `moe.csv` of a mixture, and
-    optionally `meta.yaml`.
+    optionally `skew.csv` and `meta.yaml`; or one of folders tpN, of which that of the model's split is taken.
 
     Raises
     ------
     ConfigError
         Naming the file, line and field, or if the folder profiles another model or parallel size.
     """
-    return Profiled(read_profile(folder), model, parallel, host_overhead_s, gpu=gpu)
+    return Profiled(read_profile(folder, parallel.tensor_parallel_size), model, parallel, host_overhead_s, gpu=gpu)
 
 
 def _experts(tables: ProfileTables, model: ModelSpec, parallel: Parallel) -> Experts | None:
@@ -121,7 +122,7 @@ def _experts(tables: ProfileTables, model: ModelSpec, parallel: Parallel) -> Exp
     found = model.expert_weights()
     if tables.experts is None and not found:
         return None
-    path = tables.folder / "moe.csv"
+    path = tables.experts_path
     if tables.experts is None:
         raise ConfigError(
             f"{model.name} is a mixture of experts, whose times are missing: there is no {path}; give a profile with "
@@ -137,15 +138,14 @@ def _experts(tables: ProfileTables, model: ModelSpec, parallel: Parallel) -> Exp
             f"{path}: is one table for all layers, but not all {model.n_layers} layers of {model.name} have the same "
             "experts: give step times measured on an engine, --step-time fitted:FILE"
         )
-    if parallel.tensor_parallel_size > 1 and parallel.enable_expert_parallel:
+    ways, size = parallel.expert_ways, parallel.tensor_parallel_size
+    if parallel.enable_expert_parallel and size > 1 and not tables.whole_experts:
         raise ConfigError(f"{path}: times parts of experts, but with --enable-expert-parallel each is on one GPU")
-    if parallel.data_parallel_size > 1 and not parallel.enable_expert_parallel:
-        raise ConfigError(
-            f"{path}: times whole experts, but {parallel.data_parallel_size} data-parallel ranks have a part of each: "
-            "give --enable-expert-parallel"
-        )
-    ways = parallel.expert_ways if parallel.enable_expert_parallel else 1
-    return Experts(tables.experts, visited, count, model.n_layers, ways)
+    if not parallel.enable_expert_parallel and ways > (1 if tables.whole_experts else size):
+        ranks = parallel.data_parallel_size
+        who = f"{ranks} data-parallel ranks" if ranks > 1 else f"{ways} GPUs"
+        raise ConfigError(f"{path}: times whole experts, but {who} have a part of each: give --enable-expert-parallel")
+    return Experts(tables.experts, visited, count, model.n_layers, ways if parallel.enable_expert_parallel else 1)
 
 
 class _Total:
@@ -166,26 +166,27 @@ class _Total:
         self.values = [sum(times * table[count] for table, times in tables) for count in range(most + 1)]
 
 
-def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int) -> None:
+def _check_same_model(tables: ProfileTables, model: ModelSpec, size: int) -> None:
     if any(cache.kind not in ("full", "sliding") or cache.chosen for cache in model.caches):
         raise ConfigError(
             f"{tables.folder}: its attention is that of keys and values, and {model.name} has other layers (latent "
             "vectors, states, chunks): give step times measured on an engine, --step-time fitted:FILE"
         )
+    if tables.split not in (None, size):
+        raise ConfigError(f"{tables.folder}: profiles a split over {tables.split} GPUs, not over {size}: give tp{size}")
+    stated = tables.meta.get("tp_degrees", f"[{size}]")
+    sizes = [one.strip() for one in stated.strip("[]").split(",")]
+    # A profile of one of several GPUs may state the whole model's shapes or a shard's: of the last split it was run on.
+    shards = {size, *(int(one) for one in sizes if one.isdecimal() and int(one))}
     for field, attribute in _SHAPE_FIELDS.items():
         profiled, wanted = tables.meta.get(field), getattr(model, attribute)
-        # A profile of one of several GPUs may state the whole model's shapes or the shard's.
-        if profiled not in (None, str(wanted), str(wanted // tensor_parallel_size)):
+        if profiled not in (None, str(wanted), *(str(max(1, wanted // shard)) for shard in shards)):
             raise ConfigError(
                 f"{tables.folder}: profiles a model with {field} {profiled}, but {model.name} has {wanted}: give the "
                 "model the tables were measured with"
             )
-    stated = tables.meta.get("tp_degrees", f"[{tensor_parallel_size}]")
-    sizes = [size.strip() for size in stated.strip("[]").split(",")]
-    if str(tensor_parallel_size) not in sizes:
-        raise ConfigError(
-            f"{tables.folder}: profiled with tensor parallel size {', '.join(sizes)}, not {tensor_parallel_size}"
-        )
+    if str(size) not in sizes:
+        raise ConfigError(f"{tables.folder}: profiled with tensor parallel size {', '.join(sizes)}, not {size}")
 
 
 def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> Profiled:

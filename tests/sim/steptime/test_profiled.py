@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -13,6 +14,7 @@ from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Profiled, StepBatch, grown
 from continuum_sim.steptime.profiled import load_profiled
+from support.profiles import CHUNKS, CONTEXTS, KV, REQUESTS, by_pairs, pairs, write_profile
 
 RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
 recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded GPU run is not on this machine")
@@ -20,40 +22,6 @@ recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded GPU ru
 LLAMA = find_model("llama-3.1-8b")
 CARD = find_gpu("rtx-4090")
 LAYERS = 32
-CHUNKS, CONTEXTS = (16, 64, 256), (0, 64, 256, 1024)
-REQUESTS, KV = (1, 4, 16), (16, 128, 1024)
-
-AttentionUs = Callable[[int, int, int, int], float]
-
-
-def pairs(chunk: float, cached: float) -> float:
-    return chunk * cached + chunk * (chunk + 1) / 2
-
-
-def by_pairs(chunk: int, cached: int, requests: int, kv: int) -> float:
-    """A kernel that costs 7 µs and what it computes: what the interpolation is made to meet exactly."""
-    return 7.0 + 0.002 * pairs(chunk, cached) + (0.05 if chunk else 0.02) * requests * kv
-
-
-def write_profile(folder: Path, attention_us: AttentionUs = by_pairs, meta: str = "") -> Path:
-    dense = [("layernorm", n, 2.0 + n) for n in (1, 100, 300)]
-    dense += [("mlp", n, 100.0 + 3 * n) for n in (1, 100, 300)]
-    dense += [("embedding", n, 5.0 * n) for n in (1, 100, 300)]
-    (folder / "dense.csv").write_text("\n".join(["layer,tokens,time_us", *(f"{a},{b},{c}" for a, b, c in dense)]))
-    head = [("lm_head", n, 1000.0 + n) for n in (1, 10)]
-    (folder / "per_sequence.csv").write_text(
-        "\n".join(["layer,sequences,time_us", *(f"{a},{b},{c}" for a, b, c in head)])
-    )
-    keys = [(chunk, cached, 0, 0) for chunk, cached in itertools.product(CHUNKS, CONTEXTS)]
-    keys += [(0, 0, requests, kv) for requests, kv in itertools.product(REQUESTS, KV)]
-    keys += list(itertools.product(CHUNKS, CONTEXTS, REQUESTS, KV))
-    rows = [f"{','.join(map(str, key))},{attention_us(*key)!r}" for key in keys]
-    (folder / "attention.csv").write_text(
-        "\n".join(["prefill_chunk,kv_prefill,n_decode,kv_decode,time_us", *rows]) + "\n"
-    )
-    if meta:
-        (folder / "meta.yaml").write_text(meta)
-    return folder
 
 
 @pytest.fixture
@@ -172,7 +140,6 @@ def edit(path: Path, line: int, text: str | None) -> None:
         ("dense.csv", 3, "mlp,100,-4", r"dense\.csv:3: time_us is '-4', expected microseconds above 0"),
         ("per_sequence.csv", 2, "lm_head,1,nan", r"per_sequence\.csv:2: time_us is 'nan', expected microseconds"),
         ("attention.csv", 2, "16,0,0,0,inf", r"attention\.csv:2: time_us is 'inf', expected microseconds"),
-        ("attention.csv", 30, None, r"attention\.csv: no row for prefill_chunk 16, kv_prefill \d+, n_decode"),
     ],
 )
 def test_a_bad_table_is_refused_with_file_line_and_expectation(
@@ -194,12 +161,72 @@ def test_missing_tables_are_named(tmp_path: Path) -> None:
         load_profiled(tmp_path, LLAMA)
 
 
+def keep(folder: Path, wanted: Callable[[list[int]], bool]) -> None:
+    """Keep the rows of the attention table with such keys."""
+    path = folder / "attention.csv"
+    head, *rows = path.read_text().splitlines()
+    kept = [row for row in rows if wanted([int(cell) for cell in row.split(",")[:4]])]
+    path.write_text("\n".join([head, *kept]) + "\n")
+
+
+def test_gaps_of_a_table_are_what_the_rest_of_it_says(tmp_path: Path) -> None:
+    write_profile(tmp_path)
+    draw = random.Random(1)
+    keep(tmp_path, lambda key: draw.random() < 0.5)
+    model = load_profiled(tmp_path, LLAMA)
+    for chunk, cached, decodes, kv in itertools.product(CHUNKS, CONTEXTS, REQUESTS, KV):
+        batch = prompt(chunk, cached, decodes, decodes * kv)
+        assert attention_s(model, batch) == pytest.approx(by_pairs(chunk, cached, decodes, kv), rel=1e-6)
+
+
+def test_measured_times_stay_and_gaps_lie_between_their_neighbours(tmp_path: Path) -> None:
+    def with_a_wave(chunk: int, cached: int, requests: int, kv: int) -> float:
+        return by_pairs(chunk, cached, requests, kv) * (1.5 if chunk == 64 else 1.0)
+
+    write_profile(tmp_path, with_a_wave)
+    keep(tmp_path, lambda key: key[:3] != [64, 256, 4])
+    model = load_profiled(tmp_path, LLAMA)
+    for cached, decodes in ((64, 4), (1024, 4), (256, 1), (256, 16)):
+        got = attention_s(model, prompt(64, cached, decodes, decodes * 128))
+        assert got == pytest.approx(with_a_wave(64, cached, decodes, 128), rel=1e-9)
+    # A chunk of 64 takes longer than others at all contexts that were measured, so it does at this one.
+    got = attention_s(model, prompt(64, 256, 4, 4 * 128))
+    assert got == pytest.approx(with_a_wave(64, 256, 4, 128), rel=0.05)
+
+
 def test_tables_without_mixed_batches_are_refused(tmp_path: Path) -> None:
-    path = write_profile(tmp_path) / "attention.csv"
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join(line for line in lines if not (line.startswith("64,") and ",0,0," not in line)))
-    with pytest.raises(ConfigError, match="no row for prefill_chunk 64 with n_decode above 0"):
+    keep(write_profile(tmp_path), lambda key: not (key[0] and key[2]))
+    with pytest.raises(ConfigError, match="no row with prefill_chunk above 0 and n_decode above 0"):
         load_profiled(tmp_path, LLAMA)
+    keep(write_profile(tmp_path), lambda key: key[2] > 0)
+    with pytest.raises(ConfigError, match="no row with prefill_chunk above 0 and n_decode 0"):
+        load_profiled(tmp_path, LLAMA)
+
+
+def test_rows_that_are_no_grid_are_refused(tmp_path: Path) -> None:
+    path = write_profile(tmp_path) / "attention.csv"
+    scattered = [f"{16 + i},{i},{i},{i},5.0" for i in range(1, 60)]
+    path.write_text(path.read_text() + "\n".join(scattered) + "\n")
+    with pytest.raises(ConfigError, match=r"nodes of a grid of [\d,]+, expected at most 1,000,000"):
+        load_profiled(tmp_path, LLAMA)
+
+
+def test_a_split_is_taken_from_the_folders_of_splits_and_what_is_said_of_them_beside(tmp_path: Path) -> None:
+    for size in (1, 2):
+        (tmp_path / f"tp{size}").mkdir()
+        write_profile(tmp_path / f"tp{size}", lambda *key, size=size: by_pairs(*key) / size)  # type: ignore[misc]
+    # Shapes as of the last split: a half of what the model has.
+    (tmp_path / "meta.yaml").write_text("gpu: Toy\ntp_degrees: [1, 2]\nhf_overrides:\n  intermediate_size: 7168\n")
+    one, two = load_profiled(tmp_path, LLAMA), load_profiled(tmp_path, LLAMA, Parallel(2), gpu=CARD)
+    assert two.describe()["provenance"] == {"folder": str(tmp_path / "tp2"), "gpu": "Toy"}
+    assert one.step_s(prompt(256)) > two.tables.attention.prefill[2][0] * 2 * LAYERS
+    assert load_profiled(tmp_path / "tp1", LLAMA).step_s(prompt(256)) == one.step_s(prompt(256))
+    with pytest.raises(ConfigError, match="tp2: profiles a split over 2 GPUs, not over 1: give tp1"):
+        load_profiled(tmp_path / "tp2", LLAMA)
+    with pytest.raises(ConfigError, match="has profiles tp1, tp2, but none of a model on 4 GPUs"):
+        load_profiled(tmp_path, LLAMA, Parallel(4), gpu=CARD)
+    with pytest.raises(ConfigError, match="intermediate_size 7168, but Qwen3-8B has 12288"):
+        load_profiled(tmp_path, find_model("qwen3-8b"))
 
 
 def test_the_profile_of_another_model_or_parallel_size_is_refused(tmp_path: Path) -> None:

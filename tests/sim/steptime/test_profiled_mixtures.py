@@ -1,8 +1,9 @@
-"""Profiles of mixtures: experts over tokens and experts touched, and attention on overlapping grids."""
+"""Published profiles: experts over tokens and experts touched, splits, and the sum of all tables by hand."""
 
 from __future__ import annotations
 
 import csv
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import NO_WORK, Profiled, StepBatch, grown
 from continuum_sim.steptime.experts import Routing
 from continuum_sim.steptime.profile_experts import Experts, ExpertTable
-from continuum_sim.steptime.profile_grids import completed
 from continuum_sim.steptime.profiled import load_profiled
 from support.configurations import configured
 
@@ -38,29 +38,6 @@ def test_experts_are_interpolated_along_both_axes() -> None:
     assert Experts(TABLE, 2, 4, 10).time_s(2) == 10 * 3
 
 
-def test_what_overlapping_grids_lack_lies_between_their_nodes() -> None:
-    def time_s(chunk: int, context: int, decodes: int, kv: int) -> float:
-        return 1 + chunk * (1 + context) + decodes * kv * (2 if chunk else 1)
-
-    grids = [((16, 64, 256), (0, 64, 512)), ((24, 96, 256), (0, 128, 512))]
-    keys = {(chunk, at, 0, 0) for chunks, contexts in grids for chunk in chunks for at in contexts}
-    keys |= {(chunk, at, 4, kv) for chunks, kvs in grids for chunk in chunks for at in kvs for kv in kvs if kv}
-    whole = completed({key: time_s(*key) for key in keys})
-    assert len(whole) > len(keys)
-    for chunk in (16, 24, 64, 96, 256):
-        for at in (0, 64, 128, 512):
-            assert whole[chunk, at, 0, 0] == pytest.approx(time_s(chunk, at, 0, 0))
-            for kv in (64, 128, 512):
-                # Below the first measured context, the line goes on.
-                assert whole[chunk, at, 4, kv] == pytest.approx(time_s(chunk, at, 4, kv))
-
-
-def test_the_gap_of_a_single_chunk_stays_one() -> None:
-    keys = [(chunk, context, 0, 0) for chunk in (16, 64, 256) for context in (0, 64, 512)]
-    keys.remove((64, 64, 0, 0))
-    assert set(completed(dict.fromkeys(keys, 1.0))) == set(keys)
-
-
 @cache
 def qwen() -> Profiled:
     return load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"))
@@ -70,6 +47,14 @@ def qwen() -> Profiled:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file))
+
+
+def unequal(model: Profiled, chunk: int, cached: int, decodes: int, kv: int) -> float:
+    """Return how much longer attention takes because contexts differ (`test_profile_skew.py`)."""
+    assert model.tables.skew is not None
+    if not decodes:
+        return 1.0
+    return float(model.tables.skew.factors((chunk,), (cached,), (decodes,), (kv,))[0, 0, 0, 0])
 
 
 def by_hand(prompts: int, chunk: int, cached: int, decodes: int, kv: int) -> float:
@@ -86,7 +71,7 @@ def by_hand(prompts: int, chunk: int, cached: int, decodes: int, kv: int) -> flo
         if tuple(int(row[name]) for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")) == (
             *(chunk, cached, decodes, kv),
         ):
-            total += 48 * float(row["time_us"])
+            total += 48 * float(row["time_us"]) * unequal(qwen(), chunk, cached, decodes, kv)
     touched = 128 * (1 - (1 - 8 / 128) ** tokens)
     experts = {(int(r["tokens"]), int(r["activated_experts"])): float(r["time_us"]) for r in rows(QWEN / "tp1/moe.csv")}
     low, high = (8, 16) if touched < 16 else (16, 32) if touched < 32 else (32, 64) if touched < 64 else (64, 128)
@@ -122,9 +107,13 @@ def test_qwen3_30b_a3b_is_the_sum_of_its_tables(prompts: int, chunk: int, cached
 
 @profiles
 def test_tables_of_a_mixture_and_of_a_dense_model_are_told_apart(tmp_path: Path) -> None:
+    shutil.copytree(QWEN / "tp2", tmp_path / "tp2")
     with pytest.raises(ConfigError, match=r"qwen3-30b-a3b is a mixture .*no .*tp2/moe\.csv; give a profile with one"):
-        load_profiled(QWEN / "tp2", configured("qwen3-30b-a3b"), Parallel(2), gpu=CARD)
+        load_profiled(tmp_path / "tp2", configured("qwen3-30b-a3b"), Parallel(2), gpu=CARD)
+    shutil.copytree(QWEN / "tp1", tmp_path / "tp1")
     with pytest.raises(ConfigError, match=r"moe\.csv: has times of experts, but Qwen3-8B has none"):
+        load_profiled(tmp_path / "tp1", find_model("qwen3-8b"))
+    with pytest.raises(ConfigError, match="profiles a model with num_key_value_heads 2, but Qwen3-8B has 8"):
         load_profiled(QWEN / "tp1", find_model("qwen3-8b"))
     with pytest.raises(ConfigError, match="its attention is that of keys and values, and deepseek-v3"):
         load_profiled(QWEN / "tp1", configured("deepseek-v3"))
@@ -161,7 +150,7 @@ def test_two_gpus_are_the_sum_of_their_tables_and_of_what_they_tell_each_other(
     asked = (chunk, cached, decodes, kv)
     for row in rows(PROFILES / "Llama-3.1-8B/tp2/attention.csv"):
         if tuple(int(row[name]) for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")) == asked:
-            us += 32 * float(row["time_us"])
+            us += 32 * float(row["time_us"]) * unequal(model, chunk, cached, decodes, kv)
     told = find_link(link or "pcie5")
     reduce_s, reduced = told.reached("all_reduce", 2)
     gather_s, gathered = told.reached("all_gather", 2)
@@ -185,6 +174,21 @@ def test_whole_experts_are_timed_on_ranks_that_share_them() -> None:
         load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), Parallel(data_parallel_size=4), gpu=CARD)
     with pytest.raises(ConfigError, match="4 GPUs tell one another what they computed: give the gpu"):
         load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), spread)
+
+
+@profiles
+def test_whole_experts_of_one_gpu_are_timed_on_two_that_share_them() -> None:
+    split = Parallel(2, enable_expert_parallel=True)
+    model = load_profiled(QWEN, configured("qwen3-30b-a3b"), split, gpu=CARD)
+    assert model.tables.folder == QWEN / "tp2"
+    batch = StepBatch(0, 0, 0, 0, 64, 64 * 2048)
+    # Each has about a half of what 64 tokens touch, all but the busiest less.
+    parts = [load_profiled(QWEN, configured("qwen3-30b-a3b"), split, gpu=CARD), qwen()]
+    experts_s = [one._experts.time_s(64) for one in parts if one._experts is not None]
+    assert 0.5 < experts_s[0] / experts_s[1] < 0.7
+    assert 0.5 * qwen().step_s(batch) < model.step_s(batch) < 0.8 * qwen().step_s(batch)
+    with pytest.raises(ConfigError, match="times whole experts, but 2 GPUs have a part of each"):
+        load_profiled(QWEN, configured("qwen3-30b-a3b"), Parallel(2), gpu=CARD)
 
 
 def qwen_experts_s(tokens: int) -> float:

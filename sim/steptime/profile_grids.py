@@ -7,9 +7,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import cg
 
 Key = tuple[int, int, int, int]
 """Prefill chunk, its context, decoding requests, their mean context."""
@@ -37,6 +34,8 @@ def completed(times: Mapping[Key, float], axes: Axes, prompts: Array | None = No
             measured[place] = time_s
     missing = np.isnan(measured)
     if missing.any():
+        from scipy.optimize import nnls  # slow to import, and only grids with gaps need it
+
         work = _work(*np.meshgrid(*axes, indexing="ij"), prompts=prompts)
         shares, _ = nnls(work[~missing] / measured[~missing, None], np.ones(np.sum(~missing)))
         modelled = np.maximum(work @ shares, 1e-3 * np.nanmin(measured))
@@ -63,6 +62,9 @@ def smoothed(values: Array, axes: Axes) -> Array:
     known = ~np.isnan(values)
     if known.all():
         return values
+    from scipy.sparse import csr_array, diags_array  # as in `completed`
+    from scipy.sparse.linalg import cg
+
     number = np.arange(values.size).reshape(values.shape)
     rows, columns, weights = [], [], []
     for axis, nodes in enumerate(axes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +91,18 @@ class Skew:
         by_drawn = np.stack([np.interp(drawn, [0.0, *shares, 1.0], column) for column in measured.T], axis=1)
         total = np.zeros(len(kvs))
         for share in self.shares:
-            odds = [comb(decodes, k) * share**k * (1 - share) ** (decodes - k) for k in range(decodes + 1)]
-            total += np.array(odds) @ by_drawn
+            total += _odds(decodes, share) @ by_drawn
         return total / len(self.shares)
+
+
+@cache
+def _odds(count: int, share: float) -> Array:
+    """Return how likely 0 to `count` of so many are of the kind that has this share: binomial, by logarithms."""
+    of_one = np.arange(count + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(of_one[1:]))])
+    chosen = factorials[-1] - factorials - factorials[::-1]
+    likely: Array = np.exp(chosen + of_one * np.log(share) + of_one[::-1] * np.log1p(-share))
+    return likely
 
 
 def _along(values: Array, axis: int, nodes: Sequence[int], wanted: Sequence[int]) -> Array:

@@ -104,7 +104,7 @@ class ProfileTables:
     whole_experts: bool
     """Whether those are of GPUs that have all of an expert: the table of one GPU, for want of one of this split."""
     split: int | None
-    """GPUs that share a layer, of which these are the kernels of one; None if neither folder nor `meta.yaml` tells."""
+    """GPUs that share a layer, of which these are the kernels of one; None if the folder's name does not tell."""
     meta: dict[str, str]
     """`key: value` lines of meta.yaml at any nesting, the first one for each key; empty if there is no file."""
 

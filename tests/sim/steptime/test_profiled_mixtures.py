@@ -16,8 +16,10 @@ from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import NO_WORK, Profiled, StepBatch, grown
 from continuum_sim.steptime.experts import Routing
 from continuum_sim.steptime.profile_experts import Experts, ExpertTable
+from continuum_sim.steptime.profile_tables import ProfileTables, read_profile
 from continuum_sim.steptime.profiled import load_profiled
 from support.configurations import configured
+from support.profiles import write_profile
 
 PROFILES = Path(__file__).parents[4] / "shared/gpu-profiles/rtx-pro-6000"
 CARD = find_gpu("rtx-pro-6000")
@@ -39,8 +41,14 @@ def test_experts_are_interpolated_along_both_axes() -> None:
 
 
 @cache
+def tables(folder: Path, size: int = 1) -> ProfileTables:
+    """Read once what takes a second or more."""
+    return read_profile(folder, size)
+
+
+@cache
 def qwen() -> Profiled:
-    return load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"))
+    return Profiled(tables(QWEN / "tp1"), configured("qwen3-30b-a3b"))
 
 
 @cache
@@ -114,16 +122,16 @@ def test_tables_of_a_mixture_and_of_a_dense_model_are_told_apart(tmp_path: Path)
     with pytest.raises(ConfigError, match=r"moe\.csv: has times of experts, but Qwen3-8B has none"):
         load_profiled(tmp_path / "tp1", find_model("qwen3-8b"))
     with pytest.raises(ConfigError, match="profiles a model with num_key_value_heads 2, but Qwen3-8B has 8"):
-        load_profiled(QWEN / "tp1", find_model("qwen3-8b"))
+        Profiled(tables(QWEN / "tp1"), find_model("qwen3-8b"))
     with pytest.raises(ConfigError, match="its attention is that of keys and values, and deepseek-v3"):
-        load_profiled(QWEN / "tp1", configured("deepseek-v3"))
+        Profiled(tables(QWEN / "tp1"), configured("deepseek-v3"))
 
 
 @profiles
 @pytest.mark.parametrize("name", ["Llama-3.1-8B", "Qwen3-32B"])
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_dense_models_on_overlapping_grids_load(name: str, size: int) -> None:
-    model = load_profiled(PROFILES / name / f"tp{size}", find_model(name.lower()), Parallel(size), gpu=CARD)
+    model = Profiled(tables(PROFILES / name / f"tp{size}", size), find_model(name.lower()), Parallel(size), gpu=CARD)
     assert (
         0.003 / size < model.step_s(StepBatch(0, 0, 0, 0, 1, 16)) < model.step_s(StepBatch(0, 0, 0, 0, 64, 64 * 2048))
     )
@@ -138,7 +146,8 @@ def test_two_gpus_are_the_sum_of_their_tables_and_of_what_they_tell_each_other(
     link: str | None, prompts: int, chunk: int, cached: int, decodes: int, kv: int
 ) -> None:
     """Llama-3.1-8B: the embedding's all-reduce and two of each layer, and the logits gathered, by hand."""
-    model = load_profiled(PROFILES / "Llama-3.1-8B/tp2", find_model("llama-3.1-8b"), Parallel(2, link=link), gpu=CARD)
+    read = tables(PROFILES / "Llama-3.1-8B/tp2", 2)
+    model = Profiled(read, find_model("llama-3.1-8b"), Parallel(2, link=link), gpu=CARD)
     batch = StepBatch(prompts, chunk, cached, chunk * cached + chunk * (chunk + 1) // 2, decodes, decodes * kv)
     tokens, rows_of_logits, us = chunk + decodes, prompts + decodes, 0.0
     for row in rows(PROFILES / "Llama-3.1-8B/tp2/dense.csv"):
@@ -164,16 +173,16 @@ def test_two_gpus_are_the_sum_of_their_tables_and_of_what_they_tell_each_other(
 @profiles
 def test_whole_experts_are_timed_on_ranks_that_share_them() -> None:
     spread = Parallel(data_parallel_size=4, enable_expert_parallel=True)
-    model = load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), spread, gpu=CARD)
+    model = Profiled(tables(QWEN / "tp1"), configured("qwen3-30b-a3b"), spread, gpu=CARD)
     batch = StepBatch(0, 0, 0, 0, 64, 64 * 2048)
     # 256 tokens of all ranks at a quarter of the experts take less than at all of them, and more than a quarter.
     assert model.step_s(batch) > qwen().step_s(batch) - 0.9 * 48 * qwen_experts_s(64)
     assert model.together_s([batch, NO_WORK, NO_WORK, NO_WORK]) == pytest.approx(model.step_s(batch), rel=1e-12)
     assert model.together_s([grown(batch, 1000), batch, batch, batch]) > model.step_s(batch)
     with pytest.raises(ConfigError, match="times whole experts, but 4 data-parallel ranks have a part of each"):
-        load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), Parallel(data_parallel_size=4), gpu=CARD)
+        Profiled(tables(QWEN / "tp1"), configured("qwen3-30b-a3b"), Parallel(data_parallel_size=4), gpu=CARD)
     with pytest.raises(ConfigError, match="4 GPUs tell one another what they computed: give the gpu"):
-        load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"), spread)
+        Profiled(tables(QWEN / "tp1"), configured("qwen3-30b-a3b"), spread)
 
 
 @profiles
@@ -183,12 +192,11 @@ def test_whole_experts_of_one_gpu_are_timed_on_two_that_share_them() -> None:
     assert model.tables.folder == QWEN / "tp2"
     batch = StepBatch(0, 0, 0, 0, 64, 64 * 2048)
     # Each has about a half of what 64 tokens touch, all but the busiest less.
-    parts = [load_profiled(QWEN, configured("qwen3-30b-a3b"), split, gpu=CARD), qwen()]
-    experts_s = [one._experts.time_s(64) for one in parts if one._experts is not None]
+    experts_s = [one._experts.time_s(64) for one in (model, qwen()) if one._experts is not None]
     assert 0.5 < experts_s[0] / experts_s[1] < 0.7
     assert 0.5 * qwen().step_s(batch) < model.step_s(batch) < 0.8 * qwen().step_s(batch)
     with pytest.raises(ConfigError, match="times whole experts, but 2 GPUs have a part of each"):
-        load_profiled(QWEN, configured("qwen3-30b-a3b"), Parallel(2), gpu=CARD)
+        Profiled(model.tables, configured("qwen3-30b-a3b"), Parallel(2), gpu=CARD)
 
 
 def qwen_experts_s(tokens: int) -> float:
@@ -197,11 +205,9 @@ def qwen_experts_s(tokens: int) -> float:
     return experts.time_s(tokens, Routing(8, 128).distinct(tokens))
 
 
-@profiles
 @pytest.mark.parametrize("line", ["0,8,5.0", "8,0,5.0", "8,8"])
 def test_a_bad_row_of_experts_is_refused(tmp_path: Path, line: str) -> None:
-    for file in ("dense.csv", "per_sequence.csv", "attention.csv"):
-        (tmp_path / file).write_text((QWEN / "tp1" / file).read_text())
+    write_profile(tmp_path)
     (tmp_path / "moe.csv").write_text(f"tokens,activated_experts,time_us\n{line}\n")
     with pytest.raises(ConfigError, match=r"moe\.csv:2: "):
         load_profiled(tmp_path, configured("qwen3-30b-a3b"))

@@ -24,6 +24,7 @@ Models and GPUs:
 
 * `configurations`: models of `tests/oracles/configs`
 * `toy_gpu`: a GPU with round numbers
+* `profiles`: kernel tables whose times follow a formula
 * `published_mixtures`: measured throughputs of mixtures of experts
 
 The command line, pages and files:

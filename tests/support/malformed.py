@@ -373,6 +373,9 @@ def _write_profile(folder: Path) -> None:
     (folder / "attention.csv").write_text(
         "\n".join(["prefill_chunk,kv_prefill,n_decode,kv_decode,time_us", *rows]) + "\n"
     )
+    unequal = [f"pure,{n},1,0.5,4,0,0,128,512,{kv},10,30,12,0.1" for n in (2, 64) for kv in (320, 5120)]
+    head = "regime,n,nb,ratio,skew,pc,kp,kvs,kv_big,kv_mean,t_mean_us,t_max_us,t_skew_us,alpha"
+    (folder / "skew.csv").write_text("\n".join([head, *unequal]) + "\n")
 
 
 # Inputs ------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,13 @@ def test_requests_drawn_from_a_population_differ_less_the_fewer_they_are() -> No
     assert factors[3] == pytest.approx(factors[2])  # beyond the table as at its last
 
 
+def test_of_thousands_of_requests_as_many_are_long_as_in_their_population() -> None:
+    factors = Skew([SkewRow(4096, 1024, 4.0, 0, 0, kv, 1.5) for kv in (128.0, 2048.0)]).factors(
+        (0,), (0,), (4096,), (500,)
+    )
+    assert factors.item() == pytest.approx(1.5, rel=0.01)
+
+
 def test_factors_lie_between_those_of_measured_nodes() -> None:
     skew = Skew(rows(64, 0, 1.2) + rows(64, 512, 1.0) + rows(256, 0, 1.4) + rows(256, 512, 1.0))
     factors = skew.factors((16, 64, 128, 256), (0, 100, 512, 4096), (4,), (500,))[:, :, 0, 0]

@@ -151,3 +151,23 @@ def test_one_turn_counts_the_files_it_crosses(script: Script, capsys: pytest.Cap
     crossed = {file: int(calls) for file, calls in (re.findall(r"[^| ]+", row)[::2] for row in rows[2:])}
     assert last == f"{len(crossed)} files, {sum(crossed.values())} calls"
     assert {"sim/engine/scheduler.py", "policies/rules/ttl.py", "sim/engine/offload/tiers.py"} <= set(crossed)
+
+
+@pytest.mark.slow
+def test_accuracy_judges_recordings_and_kernel_tables(tmp_path: Path) -> None:
+    recorded = FOLDER.parents[1] / "shared/gpu-runs"
+    if not recorded.exists():
+        pytest.skip("the recording is not in this checkout")
+    rows = figures("accuracy.py", str(recorded))["rows"]
+    judged = {(row[0], row[1]): row[2:] for row in rows}
+    run, steps = "rtx4090-llama-3.1-8b", "RTX-4090, Llama-3.1-8B, 1 GPU"
+    assert abs(judged["profiled", run][0]) < 0.015
+    assert abs(judged["roofline", run][0]) < 0.03
+    medians = {model: [cell[0] for cell in judged[model, steps]] for model in ("roofline", "roofline without tiles")}
+    assert max(medians["roofline"]) < max(medians["roofline without tiles"])
+    worst = [max(abs(cell) for cell in row[2:] if cell is not None) for row in rows if row[1] == run]
+    assert worst == sorted(worst, reverse=True)
+
+
+def test_accuracy_of_an_empty_folder(tmp_path: Path) -> None:
+    assert figures("accuracy.py", str(tmp_path))["rows"] == []

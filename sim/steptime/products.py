@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from math import ceil
 from typing import Final
 
@@ -20,7 +21,7 @@ from continuum_sim.hardware.weights import Weight
 
 # Fitted together on the products of Llama-3.1-8B and Qwen3-32B in the kernel tables of an RTX PRO 6000 from which
 # `varlen` has its constants, and of Llama-3.1-8B in those of an RTX 4090, both of LLMServingSim.
-TILE: Final = 64
+TILES: Final = (64, 128)
 """Rows and columns of outputs in a tile."""
 SPEED: Final = 1.07
 """Of a tile, in shares of what large products reach in all, whose last wave is rarely full."""
@@ -39,7 +40,7 @@ _INPUTS_SPLIT: Final = frozenset({"o_proj", "out_proj", "down_proj"})
 
 @dataclass(frozen=True)
 class Products:
-    """The products of all layers with weights in bf16, on one GPU."""
+    """The products of all layers with weights in 16 bits, on one GPU."""
 
     shapes: Counter[tuple[float, float]]
     """Outputs and inputs -> how many such products a step has."""
@@ -65,10 +66,10 @@ class Products:
 
     def _product_s(self, rows: int, outputs: float, inputs: float) -> tuple[float, float, float]:
         read_s = 2 * (outputs * inputs + rows * (outputs + inputs)) / self.bytes_per_s
-        tile_s = 2 * TILE * TILE * inputs / (self.flops / self.multiprocessors * SPEED)
-        tiles = ceil(rows / TILE) * ceil(outputs / TILE)
         tries = []
-        for parts in SPLITS:
+        for tile, parts in product(TILES, SPLITS):
+            tile_s = 2 * tile * tile * inputs / (self.flops / self.multiprocessors * SPEED)
+            tiles = ceil(rows / tile) * ceil(outputs / tile)
             compute_s = ceil(tiles * parts / self.multiprocessors) * (tile_s / parts + WAVE_S)
             # Parts are summed in fp32, half of which stays in the cache.
             summing_s = 2 * parts * rows * outputs / self.bytes_per_s if parts > 1 else 0.0

@@ -167,7 +167,7 @@ def _tiled(model: ModelSpec, cache: CacheLayers, gpu: GpuSpec, size: int) -> Til
         half_block=block_tokens(cache.head_dim) / 2,
         token_bytes=token_bytes,
         read_s=kv_heads * token_bytes / (gpu.memory_bandwidth_bytes_per_s * BANDWIDTH_SHARE),
-        cache_tokens=gpu.l2_bytes / token_bytes,
+        cache_tokens=max(gpu.l2_bytes, 1.0) / token_bytes,
     )
 
 

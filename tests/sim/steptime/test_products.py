@@ -20,10 +20,14 @@ def tile_s(inputs: float) -> float:
     return 2 * 64 * 64 * inputs / (FLOPS / 16 * SPEED)
 
 
-def test_a_row_more_than_a_tile_takes_another_wave() -> None:
-    product = toy(64 * 16, 512)  # 16 tiles for up to 64 rows
-    one, two = tile_s(512) + WAVE_S, 2 * (tile_s(512) + WAVE_S)
+def test_a_row_more_than_a_tile_takes_a_larger_one() -> None:
+    product = toy(64 * 16, 512)  # 16 tiles for up to 64 rows; 8 of four times the size, each in two parts, for more
+    one, two = tile_s(512) + WAVE_S, 2 * tile_s(512) + WAVE_S
     assert [product.times_s(rows)[2] for rows in (1, 64, 65, 128)] == pytest.approx([one, one, two, two], rel=1e-6)
+
+
+def test_many_rows_take_waves_of_large_tiles() -> None:
+    assert toy(64 * 16, 512).times_s(1024)[2] == pytest.approx(4 * (4 * tile_s(512) + WAVE_S), rel=1e-6)
 
 
 def test_the_inner_dimension_is_split_among_idle_multiprocessors() -> None:

@@ -33,7 +33,8 @@ from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Roofline, StepBatch, StepTime
 from continuum_sim.steptime.aiconfigurator import HOST_OVERHEAD_S, load_aiconfigurator
 from continuum_sim.steptime.batch import prefill_of
-from continuum_sim.steptime.profiled import load_profiled
+from continuum_sim.steptime.profile_tables import read_profile
+from continuum_sim.steptime.profiled import Profiled, load_profiled
 from continuum_sim.steptime.roofline import Settings
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.validate.recorded import read_recorded, run_backtest
@@ -97,7 +98,8 @@ def find_tables(folder: Path) -> Iterator[Table]:
         name = path.parent.name
         parallel = Parallel(int(name.removeprefix("tp")) if name.startswith("tp") else 1)
         try:
-            measured = load_profiled(path.parent, model, parallel, gpu=gpu)
+            kernels = read_profile(path.parent, unequal_contexts=False)  # as its rows are
+            measured = Profiled(kernels, model, parallel, gpu=gpu)
         except ConfigError as error:
             print(f"left out: {error}")
             continue
@@ -176,7 +178,8 @@ def judge_recording(path: Path, said: dict[str, Any], tables: list[Table]) -> It
         yield judge_run(path, said, name, step_time)
     for one in tables:
         if (one.model.name, one.gpu.name, one.parallel) == (model.name, gpu.name, parallel):
-            yield judge_run(path, said, "profiled", one.measured)
+            profiled = load_profiled(one.folder, model, parallel, gpu=gpu)
+            yield judge_run(path, said, "profiled", profiled)
 
 
 def main(folder: Annotated[Path, typer.Argument(help="With recordings and kernel tables, at any depth.")]) -> None:

@@ -109,10 +109,11 @@ class ProfileTables:
     """`key: value` lines of meta.yaml at any nesting, the first one for each key; empty if there is no file."""
 
 
-def read_profile(folder: Path, size: int = 1) -> ProfileTables:
+def read_profile(folder: Path, size: int = 1, *, unequal_contexts: bool = True) -> ProfileTables:
     """Read the tables of a folder, or of the folder tpN in it for a split over N = `size` GPUs.
 
     As profiles are published, `meta.yaml` may lie beside the folders tpN, and the experts of one GPU in tp1 alone.
+    Without `unequal_contexts`, `skew.csv` is left aside.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def read_profile(folder: Path, size: int = 1) -> ProfileTables:
     whole = split == 1
     if split is not None and not experts.exists() and (of_one := folder.parent / "tp1" / "moe.csv").exists():
         experts, whole = of_one, True
-    skew = _read_skew(folder / "skew.csv")
+    skew = _read_skew(folder / "skew.csv") if unequal_contexts else None
     return ProfileTables(
         folder,
         _read_curves(folder / "dense.csv", DENSE),

@@ -16,6 +16,7 @@ from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Burst
 from continuum_sim.traces.schema import STOP, Child, Program, SharedPrefix, Turn
+from continuum_sim.world.clients import ClientConfig, ClientDraws
 from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.fits import fits
 from continuum_sim.world.records import ProgramRecord
@@ -36,13 +37,16 @@ def alone_on(run: ResolvedRun) -> Callable[[Program], float | None]:
     finishes first, and returns None if no replica can hold its whole family.
     """
     kinds = dict.fromkeys((replica.engine, _Same(replica.step_time)) for replica in run.replicas)
-    engines = [(engine, _alone_on_engine(engine, step_time)) for engine, step_time in kinds]
+    delay_s = run.config.client_delay
+    engines = [(engine, _alone_on_engine(engine, step_time, delay_s)) for engine, step_time in kinds]
     drafting = [(engine, same.step_time) for engine, same in kinds if engine.speculation is not None]
     draws = DraftDraws(run.config.seed)
 
     def alone_s(program: Program) -> float | None:
         if drafting and not program.children and all(has_room_for_drafts(program, engine) for engine, _ in drafting):
-            return min([lone_drafted_jct_s(program, engine, step_time, draws) for engine, step_time in drafting])
+            away_s = delay_s * len(program.turns)
+            jcts_s = [lone_drafted_jct_s(program, engine, step_time, draws) for engine, step_time in drafting]
+            return min(jcts_s) + away_s
         family = _family(program)
         if len(engines) == 1:
             return engines[0][1](family)
@@ -68,20 +72,22 @@ class _Same:
 
 
 @lru_cache(maxsize=16)
-def _alone_on_engine(engine: EngineConfig, same: _Same) -> Callable[[Family], float]:
+def _alone_on_engine(engine: EngineConfig, same: _Same, delay_s: float) -> Callable[[Family], float]:
     """Return a cached function from a family to its JCT in seconds alone on an engine."""
 
     @lru_cache(maxsize=_MOST_KEPT)
     def jct_s(family: Family) -> float:
         turns, _, children = family
         if not children and not (engine.kv_cache_groups or engine.speculation or engine.pipelined):
-            return lone_jct_s(turns, engine, same.step_time)
-        return _simulated_jct_s(_program(family, itertools.count()), engine, same.step_time)
+            return lone_jct_s(turns, engine, same.step_time, delay_s)
+        return _simulated_jct_s(_program(family, itertools.count()), engine, same.step_time, delay_s)
 
     return jct_s
 
 
-def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTime) -> float:
+def lone_jct_s(
+    turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTime, client_delay_s: float = 0.0
+) -> float:
     """Return the JCT in seconds of a lone program without sub-agents, equal to the simulator's to the last bit.
 
     No events are needed: a lone turn is prefilled in chunks of the token budget, then decodes, and nothing is evicted.
@@ -89,13 +95,14 @@ def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTim
     the model ends is followed by a step planned in vain, and the next turn waits for that.
     """
     now_s, free_s, computed_tokens = 0.0, 0.0, 0
+    way_s = client_delay_s / 2
     size, budget = engine.block_size, engine.max_num_batched_tokens
     for number, turn in enumerate(turns):
         # Hits are full blocks of kept tokens already computed; the last token of a prompt is always computed.
         tokens = turn.input_tokens
         kept_tokens = turn.kept_tokens if number and engine.enable_prefix_caching else 0
         start = min(kept_tokens, computed_tokens, tokens - 1) // size * size
-        now_s = max(now_s, free_s)
+        now_s = max(now_s + way_s, free_s)
         vain = engine.async_scheduling and _is_followed_in_vain(turn, engine)
         for run in _jumps(-(-(tokens - start) // budget), turn.output_tokens - 1, engine.async_scheduling, vain):
             jump_s = 0.0
@@ -108,6 +115,7 @@ def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTim
         computed_tokens = start
         if vain:
             free_s = now_s + step_time.run_s(_decode_of(turn.context_tokens), 1)
+        now_s += way_s
         if number < len(turns) - 1:
             now_s += turn.tool_s
     return now_s
@@ -138,12 +146,19 @@ def _decode_of(context_tokens: int) -> StepBatch:
     return StepBatch(0, 0, 0, 0, 1, context_tokens)
 
 
-def _simulated_jct_s(program: Program, engine: EngineConfig, step_time: StepTime) -> float:
+def _simulated_jct_s(program: Program, engine: EngineConfig, step_time: StepTime, delay_s: float) -> float:
     """Return the JCT in seconds of a family that runs alone in the simulator."""
     from continuum_sim.setup.notation import parse_policy
 
     kept = _Roots()
-    alone = Simulation(policy=parse_policy("lru"), config=engine, step_time=step_time, recorder=kept, timeline=False)
+    alone = Simulation(
+        policy=parse_policy("lru"),
+        config=engine,
+        step_time=step_time,
+        recorder=kept,
+        timeline=False,
+        clients=ClientDraws(ClientConfig(delay_s=delay_s)),
+    )
     alone.run([program], Burst(), np.random.default_rng(0))
     return kept.jct_s
 

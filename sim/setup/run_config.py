@@ -604,6 +604,17 @@ class RunConfig:
         most=1000,
     )
     """How often a request that timed out or was refused is sent again before its program is given up."""
+    client_delay: float = setting(
+        0.0,
+        "Seconds that a turn is on its way, half before and half after the engine.",
+        CLIENTS,
+        page="tools.md#clients",
+        least=0,
+        most=MOST,
+        expected="0 or more seconds",
+    )
+    """Seconds between client and engine on every turn (HTTP, tokenising, streaming), half before, half after it: part
+    of TTFT, of JCT and of the gaps that the engine sees."""
 
     def __post_init__(self, rate: float | None) -> None:
         _check_names(self)
@@ -642,7 +653,7 @@ class RunConfig:
         """Settings of clients, combined."""
         from continuum_sim.world.clients.config import client_config
 
-        return client_config(self.abort_rate, self.request_timeout, self.job_timeout, self.retry)
+        return client_config(self.abort_rate, self.request_timeout, self.job_timeout, self.retry, self.client_delay)
 
     @property
     def speculation(self) -> Speculation | None:

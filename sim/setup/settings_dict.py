@@ -152,6 +152,8 @@ class Service(TypedDict, total=False):
     """Seconds after its arrival when a program is given up."""
     retry: int
     """Times a request that timed out or got 503 is sent again, after waits as OpenAI's client has them."""
+    client_delay: float
+    """Seconds that a turn is on its way, half before and half after the engine."""
 
 
 class LoadAndEngine(Service, total=False):

@@ -39,6 +39,7 @@ _LATER: Final = {
     "request_timeout": None,
     "job_timeout": None,
     "retry": CLIENT_RETRIES,
+    "client_delay": 0,
     "pipeline_parallel_size": 1,
     "data_parallel_size": 1,
     "enable_expert_parallel": False,

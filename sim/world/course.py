@@ -43,6 +43,8 @@ class World:
     alone_s: Callable[[Program], float | None] | None
     """Returns the JCT of a program that has the engine to itself, for its record."""
     drafts: DraftDraws
+    way_s: float = 0.0
+    """Seconds from a client to the engine, and back."""
     closed: bool = False
     """Whether a program starts when another ends."""
     open: int = 0
@@ -98,7 +100,7 @@ class Course:
     def run(self, now_s: float) -> Generator[simpy.Event, Any, float]:
         """Serve the program from its arrival on; return the time in s from which another may follow on it."""
         world, clients, children = self._world, self._world.clients, self._children
-        arrival_s = now_s
+        arrival_s, way_s = now_s, world.way_s
         if clients is not None and self._parent is None:
             self._deadline_s = clients.deadline_s(now_s)
         vanishes = given_up = False
@@ -106,11 +108,18 @@ class Course:
         world.open += 1
         for index, turn in enumerate(self._program.turns):
             if clients is None:
+                sent_s = now_s
+                if way_s:
+                    yield world.env.after(sent_s, way_s)
+                    now_s += way_s
                 replica, request = self._submit(index, turn, self._stay.place(index, turn, now_s), now_s)
                 assert request.ended is not None
                 finish_s: float = yield request.ended
-                self._record(index, request, replica, now_s)
+                self._record(index, request, replica, sent_s)
                 now_s, output_tokens = finish_s, turn.output_tokens
+                if way_s:
+                    yield world.env.after(finish_s, way_s)
+                    now_s += way_s
             else:
                 if taken_tokens is not None and turn.kept_tokens > taken_tokens:  # the last answer was cut short
                     turn = replace(turn, kept_tokens=taken_tokens)
@@ -217,7 +226,8 @@ class Course:
         self._retry_s += retry_s
         self._queue_s += request.scheduled_s - sent_s - retry_s - request.reload_s
         self._reload_s += request.reload_s
-        to_first_s = request.first_token_s - request.scheduled_s
+        way_s = self._world.way_s
+        to_first_s = request.first_token_s - request.scheduled_s + way_s
         to_last_s = request.finish_s - request.first_token_s
         if request.num_preemptions:
             lost_s, lost_first_s = request.preempted_s, request.preempted_first_s
@@ -235,8 +245,8 @@ class Course:
                 index,
                 sent_s,
                 request.scheduled_s,
-                request.first_token_s,
-                request.finish_s,
+                request.first_token_s + way_s,
+                request.finish_s + way_s,
                 request.prompt_tokens,
                 request.max_tokens if answer is None else answer.output_tokens,
                 request.cached_tokens,

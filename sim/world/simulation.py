@@ -108,7 +108,7 @@ class Simulation:
         tools
             Outcomes of tool calls and how many run at once; None lets each call take the time in the trace.
         clients
-            How patient clients are; None lets them wait for every token.
+            How patient clients are, and how far; None lets them wait for every token, at the engine itself.
         gaps
             Collects the gaps between output tokens.
         alone_s
@@ -147,6 +147,7 @@ class Simulation:
             self.clients,
             alone_s,
             drafts or DraftDraws(),
+            0.0 if clients is None else clients.config.way_s,
         )
 
     def run(

@@ -21,6 +21,14 @@ class ClientConfig:
     """Seconds after its arrival when a program is given up, sub-agents included."""
     retries: int = CLIENT_RETRIES
     """How often a turn that timed out or was refused is sent again before its program is given up."""
+    delay_s: float = 0.0
+    """Seconds that every turn spends between client and engine (HTTP, tokenising, detokenising), half of them before
+    the engine has it, half before its tokens are back."""
+
+    @property
+    def way_s(self) -> float:
+        """Seconds from client to engine, and from engine to client."""
+        return self.delay_s / 2
 
     @property
     def patient(self) -> bool:
@@ -32,7 +40,7 @@ PATIENT: Final = ClientConfig()
 
 
 def client_config(
-    abort_rate: float, request_timeout: float | None, job_timeout: float | None, retry: int
+    abort_rate: float, request_timeout: float | None, job_timeout: float | None, retry: int, delay_s: float = 0.0
 ) -> ClientConfig:
     """Combine the settings of the command line; None means never."""
     return ClientConfig(
@@ -40,4 +48,5 @@ def client_config(
         math.inf if request_timeout is None else request_timeout,
         math.inf if job_timeout is None else job_timeout,
         retry,
+        delay_s,
     )

@@ -80,13 +80,18 @@ class Sender:
                 yield self._env.after(now_s, wait_s)
                 now_s += wait_s
                 self.totals.retries += 1
-            accepted = submit(now_s, wanted_tokens, dropped)
+            until_s = min(now_s + self._config.request_timeout_s, deadline_s)
+            if way_s := self._config.way_s:
+                yield self._env.after(now_s, way_s)
+            accepted = submit(now_s + way_s, wanted_tokens, dropped)
             if accepted is None:
                 self.totals.refused += 1
+                if way_s:
+                    now_s += 2 * way_s
+                    yield self._env.instant(now_s)
                 continue
             replica, request = accepted
             dropped = None
-            until_s = min(now_s + self._config.request_timeout_s, deadline_s)
             end_s, in_time = yield from self._answer(replica, request, until_s)
             if in_time:
                 tokens = wanted_tokens if request.aborted else request.max_tokens
@@ -102,14 +107,21 @@ class Sender:
     def _answer(
         self, replica: Replica, request: Request, until_s: float
     ) -> Generator[simpy.Event, Any, tuple[float, bool]]:
-        """Wait for a request's end, but not beyond `until_s`; return its time in s, and whether it came by itself."""
-        ended = request.ended
+        """Wait for a request's end, but not beyond `until_s`; return its time in s, and whether it came by itself.
+
+        Both times are the client's: the engine hears later that it left, and what it ends in the meantime is lost.
+        """
+        ended, way_s = request.ended, self._config.way_s
         assert ended is not None
         in_time = True
         if math.isfinite(until_s):
-            yield ended | self._env.instant(until_s)
+            yield ended | self._env.instant(until_s + way_s)
             if not ended.triggered:
-                replica.abort(request, until_s)
+                replica.abort(request, until_s + way_s)
                 in_time = False
         end_s: float = yield ended
+        if way_s:
+            in_time = in_time and end_s + way_s <= until_s
+            end_s = end_s + way_s if in_time else max(end_s, until_s)
+            yield self._env.instant(end_s)
         return end_s, in_time

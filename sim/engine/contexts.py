@@ -30,12 +30,19 @@ class Contexts:
         context = self._contexts[program_id] = self._manager.open_context(prefix_id, prefix_tokens)
         return context
 
+    def reopen(self, program_id: str, context: Context) -> None:
+        """Track a program again that had ended here: its client never got the answer, and sends the turn once more."""
+        self._contexts[program_id] = context
+
     def find(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return a program's context, or the one it would get if it came here now."""
         return self._contexts.get(program_id) or self._manager.seen_context(prefix_id, prefix_tokens)
 
     def __len__(self) -> int:
         return len(self._contexts)
+
+    def __contains__(self, program_id: object) -> bool:
+        return program_id in self._contexts
 
     def __getitem__(self, program_id: str) -> Context:
         return self._contexts[program_id]

@@ -207,6 +207,13 @@ class Stay:
             assert request.ended.callbacks is not None
             request.ended.callbacks.append(self._turn_ended)
 
+    def comes_again(self) -> None:
+        """Let the engine of the latest turn know the program's content again if it took the program as ended."""
+        number = self.home or 0
+        contexts = self._cluster.replicas[number].scheduler.contexts
+        if self._name not in contexts:
+            contexts.reopen(self._name, self._contexts[number])
+
     def refused(self) -> None:
         """Tell the router that the turn just placed was not accepted."""
         self._turn_ended(None)
@@ -224,10 +231,14 @@ class Stay:
         return scheduler.kv_cache_manager.cached_tokens(context, stop * size) // size
 
     def close(self, *, silently: bool = False) -> None:
-        """End the stay after the program's last turn, or `silently`: its engine waits in vain for another one."""
+        """End the stay after the program's last turn, or `silently`: its engine waits in vain for another one.
+
+        It does not if it completed the last turn, whose answer came too late for the client.
+        """
         cluster = self._cluster
-        if silently and self._contexts:
-            cluster.replicas[self.home or 0].miss(self._name)
+        home = cluster.replicas[self.home or 0]
+        if silently and self._contexts and self._name in home.scheduler.contexts:
+            home.miss(self._name)
         if cluster.router is None:
             return
         cluster.router.program_left(self._name)

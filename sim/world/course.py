@@ -172,6 +172,7 @@ class Course:
         if held is not None:  # the engine knows the whole prompt from the last try
             self._aborts += 1
             self._known_tokens = max(self._known_tokens, held.num_computed_tokens)
+            self._stay.comes_again()
             turn = replace(turn, kept_tokens=turn.input_tokens)
         replica = self._stay.place(index, turn, now_s)
         if not replica.accepts():

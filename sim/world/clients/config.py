@@ -23,7 +23,8 @@ class ClientConfig:
     """How often a turn that timed out or was refused is sent again before its program is given up."""
     delay_s: float = 0.0
     """Seconds that every turn spends between client and engine (HTTP, tokenising, detokenising), half of them before
-    the engine has it, half before its tokens are back."""
+    the engine has it, half before its tokens are back. Of a client that hangs up after some tokens (`abort_rate`) the
+    engine hears at once."""
 
     @property
     def way_s(self) -> float:

@@ -50,6 +50,36 @@ def test_a_time_out_is_the_clients() -> None:
     assert kept.programs.iloc[0].jct_s == pytest.approx(5 * STEP_S + 0.5 + 0.4)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_an_answer_that_comes_too_late_is_asked_for_again(replicas: int) -> None:
+    # A prompt of two steps is answered at the client after 0.22 s, which has left by then; after half a second less up
+    # to a quarter it sends it again, and finds the first two of its blocks.
+    once = Program("once", (Turn(40, 0, 1),), 0.0)
+    settings = {**BASE, "replicas": replicas, "max_num_batched_tokens": 32, "client_delay": 0.2}
+    late = cs.run([once], arrivals="trace", request_timeout=0.215, retry=1, **settings)
+    assert (late.summary.clients.timed_out, late.summary.clients.given_up) == (1, 0)
+    assert late.turns.iloc[0].cached_tokens == 32
+    assert 0.215 + 0.375 + 0.21 <= late.programs.iloc[0].jct_s <= 0.215 + 0.5 + 0.21
+
+
+def test_nobody_forgets_a_program_that_the_engine_completed() -> None:
+    programs = [Program("late", (Turn(40, 0, 2),), 0.0), Program("short", (Turn(10, 0, 1),), 1.0)]
+    late = cs.run(programs, arrivals="trace", client_delay=0.2, request_timeout=0.215, retry=0, **BASE)
+    assert late.summary.clients.given_up == 1
+    assert late.programs.set_index("program").jct_s.to_dict() == pytest.approx({"late": 0.215, "short": 0.21})
+
+
+def test_all_parts_of_a_patient_program_add_up() -> None:
+    one = cs.run([program()], arrivals="trace", client_delay=0.2, request_timeout=9, **BASE).programs.iloc[0]
+    assert one.queue_s + one.prefill_s + one.decode_s + one.tool_s + one.retry_s == pytest.approx(one.jct_s)
+    assert one.jct_s == pytest.approx(5 * STEP_S + 0.5 + 0.4)
+
+
+def test_it_works_with_host_memory() -> None:
+    lone = cs.run([program()], arrivals="trace", client_delay=0.2, dram_gb=1, **BASE)
+    assert lone.programs.iloc[0].jct_s == pytest.approx(5 * STEP_S + 0.5 + 0.4, rel=0.05)
+
+
 def test_a_refusal_is_heard_after_the_way_back() -> None:
     refused = cs.run(
         [program("a"), program("b", 0.01)],

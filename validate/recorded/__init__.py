@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from continuum_sim.validate.recorded.backtest import run_backtest
-    from continuum_sim.validate.recorded.read import FORMATS, read_recorded
+    from continuum_sim.validate.recorded.format import FORMATS, RecordedFormat
+    from continuum_sim.validate.recorded.read import read_recorded
     from continuum_sim.validate.recorded.report import BacktestReport
     from continuum_sim.validate.recorded.view import print_backtest
 
 _HOME = {
     "BacktestReport": "report",
-    "FORMATS": "read",
+    "FORMATS": "format",
+    "RecordedFormat": "format",
     "print_backtest": "view",
     "read_recorded": "read",
     "run_backtest": "backtest",
 }
 
-__all__ = ["FORMATS", "BacktestReport", "print_backtest", "read_recorded", "run_backtest"]
+__all__ = ["FORMATS", "BacktestReport", "RecordedFormat", "print_backtest", "read_recorded", "run_backtest"]
 
 
 def __getattr__(name: str) -> Any:

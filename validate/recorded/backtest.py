@@ -14,10 +14,10 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.results.files import check_free
 from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.validate.recorded import llmservingsim
 from continuum_sim.validate.recorded.compare import gauges, metric, run_figures, samples, verdicts
 from continuum_sim.validate.recorded.engine import Choices, choose, resolve_recorded
 from continuum_sim.validate.recorded.files import write_backtest
+from continuum_sim.validate.recorded.formats.llmservingsim import LLMSERVINGSIM
 from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog
 from continuum_sim.validate.recorded.read import read_recorded
 from continuum_sim.validate.recorded.replay import Replay, in_system, replay
@@ -114,7 +114,7 @@ def run_backtest(
 def _series(log: RecordedLog) -> tuple[tuple[EngineSeries, float, float] | None, list[str]]:
     """Return the engine's gauges on the log's clock with the clock's remaining error, if there are any, and notes."""
     path = log.path.with_name(TIMESERIES)
-    if log.format != llmservingsim.NAME or not path.is_file():
+    if log.format != LLMSERVINGSIM.name or not path.is_file():
         return None, []
     rows = read_timeseries(path)
     found = align(rows, lambda at_s: in_system(log.requests, at_s), log.end_s)

@@ -9,10 +9,12 @@ import typer
 
 from continuum_sim.cli.options import Force, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, option_of, takes_settings
+from continuum_sim.names import names_in_source
 from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
 
 _SPLIT: Final = ("tensor_parallel_size", "pipeline_parallel_size", "enable_expert_parallel")
 _ENGINE: Final = ("model", "gpu", *_SPLIT, *BATCHES_AND_BLOCKS, "async_scheduling")
+_FORMATS: Final = ", ".join(names_in_source("continuum_sim.validate", "RecordedFormat", "recorded/formats/*.py"))
 _UNSET: Final = {**dict.fromkeys(_ENGINE, "as recorded, else vLLM's"), "model": "as recorded", "gpu": "as recorded"}
 
 
@@ -23,7 +25,7 @@ def backtest(
     engine: Flags,
     step_time: Annotated[str, option_of("step_time")] = "roofline",
     format: Annotated[
-        str | None, typer.Option(help="Of the log: llmservingsim or vllm-bench. Default: told from it.")
+        str | None, typer.Option(help=f"Of the log: {_FORMATS} (or a package's). Default: told from it.")
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest error of a mean, as a share; exit code 1 beyond it.")

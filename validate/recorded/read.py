@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from continuum_sim.errors import ConfigError
-from continuum_sim.names import unknown
 from continuum_sim.traces.errors import TraceError
-from continuum_sim.validate.recorded import llmservingsim, vllm_bench
 from continuum_sim.validate.recorded.fields import numbered_lines, parse_object, read_bytes
+from continuum_sim.validate.recorded.format import FORMATS, RecordedFormat
 from continuum_sim.validate.recorded.log import RecordedLog
-
-FORMATS: Final[Mapping[str, Callable[[Path], RecordedLog]]] = {
-    llmservingsim.NAME: llmservingsim.read_llmservingsim,
-    vllm_bench.NAME: vllm_bench.read_vllm_bench,
-}
-"""Readers by format name."""
 
 
 def read_recorded(path: str | os.PathLike[str], format: str | None = None) -> RecordedLog:
@@ -37,34 +29,46 @@ def read_recorded(path: str | os.PathLike[str], format: str | None = None) -> Re
         For an unknown format, or a run with which one simulated engine cannot be compared.
     """
     path = Path(path)
-    if format is None:
-        format = _detect(path)
-    elif format not in FORMATS:
-        raise ConfigError(unknown("format", format, FORMATS))
-    return FORMATS[format](path)
+    return (_detect(path) if format is None else FORMATS.find(format)).read(path)
 
 
-def _detect(path: Path) -> str:
+def _detect(path: Path) -> RecordedFormat:
     data = read_bytes(path)
     lines = numbered_lines(data)
     if not lines:
         raise TraceError("is empty, expected a log of requests", path=path)
     number, line = lines[0]
+    found = _columns(line) or _first_of_array(data)
+    if not found:
+        try:
+            first = parse_object(line, path, number)
+        except TraceError as error:
+            first = _whole(data, path, error)
+        found = set(first)
+    formats = FORMATS.load().values()
+    best = max(formats, key=lambda one: one.likeness(found))
+    if not best.likeness(found)[1]:
+        known = ", ".join(sorted(one.name for one in formats))
+        raise TraceError(f"is in no known format; known: {known}", path=path, line=number)
+    return best
+
+
+def _columns(line: bytes) -> set[str]:
+    """Return the columns that a first line names if it is that of a CSV file, else nothing."""
+    if b"," not in line or line.lstrip()[:1] in (b"{", b"["):
+        return set()
+    return {name.strip() for name in line.decode("utf-8", "replace").split(",")}
+
+
+def _first_of_array(data: bytes) -> set[str]:
+    """Return the fields of the first object of an array, nothing if the file is none."""
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"[":
+        return set()
     try:
-        first = parse_object(line, path, number)
-    except TraceError as error:
-        first = _whole(data, path, error)
-    found = set(first)
-    # Most marks suffice, because a missing field is the reader's to report.
-    for name, marks in ((llmservingsim.NAME, llmservingsim.MARKS), (vllm_bench.NAME, vllm_bench.MARKS)):
-        if len(found & marks) > len(marks) // 2:
-            return name
-    raise TraceError(
-        f"is in no known format; expected JSON lines with {', '.join(sorted(llmservingsim.MARKS))}, … "
-        f"({llmservingsim.NAME}) or a result of `vllm bench serve` ({vllm_bench.NAME})",
-        path=path,
-        line=number,
-    )
+        values = json.loads(data)
+    except (ValueError, RecursionError):
+        return set()
+    return set(values[0]) if values and isinstance(values[0], dict) else set()
 
 
 def _whole(data: bytes, path: Path, first_line: TraceError) -> dict[str, Any]:

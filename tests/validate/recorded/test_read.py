@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import Registry
 from continuum_sim.traces.errors import TraceError
-from continuum_sim.validate.recorded import read_recorded
+from continuum_sim.validate.recorded import RecordedFormat, read_recorded
+from continuum_sim.validate.recorded.format import RECORDING_ENTRY_POINTS
 from support.recorded_logs import BOOT_S, WALL_S, Row, bench_result, write_lines
 
 
@@ -229,7 +232,7 @@ def test_one_line_is_a_log_as_well(tmp_path: Path) -> None:
         ("", "is empty, expected a log of requests"),
         ("\n \n", "is empty, expected a log of requests"),
         ("[1, 2]", ":1: is an array, expected a JSON object"),
-        ('{"a": 1}', ":1: is in no known format; expected JSON lines with first_token_ts"),
+        ('{"a": 1}', ":1: is in no known format; known: aiperf, "),
         ('\n{"a": 1,}\n', ":2: not valid JSON at column 9"),
         ('{\n"a": 1,\n"b" 2}', ":3: not valid JSON at column 5"),
         (b"\xff\xfe{}", ":1: is not UTF-8 text"),
@@ -254,9 +257,7 @@ def test_a_named_format_is_not_guessed(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "r.jsonl", [line(0)])
     with pytest.raises(TraceError, match="input_lens is missing"):
         read_recorded(path, "vllm-bench")
-    with pytest.raises(
-        ConfigError, match="unknown format 'vllm-benc', did you mean 'vllm-bench'\\? known: llmservingsim, vllm-bench"
-    ):
+    with pytest.raises(ConfigError, match="unknown format 'vllm-benc', did you mean 'vllm-bench'\\? known: aiperf, "):
         read_recorded(path, "vllm-benc")
     with pytest.raises(TraceError, match="cannot be read: No such file"):
         read_recorded(tmp_path / "none")
@@ -335,3 +336,13 @@ def test_a_meta_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"meta\.json: is an array, expected a JSON object"):
         read_beside(tmp_path, [])
     assert any("says 3 requests, the log holds 2" in note for note in read_beside(tmp_path, {"num_requests": 3}).notes)
+
+
+def test_another_package_adds_a_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = RecordedFormat("ours", frozenset({"sent", "done"}), read_recorded)
+    point = SimpleNamespace(name="ours", value="my_logs:OURS", load=lambda: ours)
+    monkeypatch.setattr("continuum_sim.names.entry_points", lambda *, group: [point])
+    formats = Registry("format", error=ConfigError, kind=RecordedFormat, group=RECORDING_ENTRY_POINTS)
+    assert list(formats.load()) == ["ours"]
+    assert formats.find("ours").likeness({"sent", "done", "more"}) == (1.0, 2)
+    assert formats.find("ours").likeness({"sent"}) == (0.0, 0)

@@ -10,9 +10,9 @@ from typing import Final
 
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.validate.recorded.fields import Fields, numbered_lines, parse_object, read_bytes
+from continuum_sim.validate.recorded.format import RecordedFormat
 from continuum_sim.validate.recorded.log import EngineSetup, Provenance, RecordedLog, RecordedRequest, in_order
 
-NAME: Final = "vllm-bench"
 MARKS: Final = frozenset({"request_throughput", "total_input_tokens", "completed"})
 """Fields that distinguish a result of this benchmark from others."""
 
@@ -46,7 +46,7 @@ def read_vllm_bench(path: Path) -> RecordedLog:
     ]
     return RecordedLog(
         path=path,
-        format=NAME,
+        format=VLLM_BENCH.name,
         requests=in_order(path, requests),
         provenance=Provenance(
             measured=(
@@ -152,3 +152,6 @@ def _notes(fields: Fields, failed: int, count: int) -> list[str]:
         notes.append("recorded with speculative decoding, simulated without")
     notes.append("times are the client's: HTTP, tokenising and detokenising are not modelled")
     return notes
+
+
+VLLM_BENCH: Final = RecordedFormat("vllm-bench", MARKS, read_vllm_bench)

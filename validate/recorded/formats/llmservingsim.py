@@ -13,10 +13,10 @@ from typing import Final
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.validate.recorded.fields import Fields, numbered_lines, parse_object, read_bytes
+from continuum_sim.validate.recorded.format import RecordedFormat
 from continuum_sim.validate.recorded.log import Provenance, RecordedLog, RecordedRequest, in_order
 from continuum_sim.validate.recorded.meta import META, read_meta
 
-NAME: Final = "llmservingsim"
 MARKS: Final = frozenset({"input_toks", "output_toks", "first_token_ts", "last_token_ts"})
 """Fields that distinguish a line of this format from others."""
 
@@ -53,7 +53,7 @@ def read_llmservingsim(path: Path) -> RecordedLog:
     setup, notes = read_meta(path.with_name(META), len(rows))
     return RecordedLog(
         path=path,
-        format=NAME,
+        format=LLMSERVINGSIM.name,
         requests=in_order(path, (row.request(offset_s, scheduled=scheduled) for row in rows)),
         provenance=Provenance(
             measured=(
@@ -143,3 +143,6 @@ def _clock(rows: Sequence[_Row]) -> tuple[bool, float]:
     """
     smallest_s = min((row.queued_s - row.arrival_s for row in rows), default=0.0)
     return (True, smallest_s) if abs(smallest_s) > _OTHER_CLOCK_S else (False, 0.0)
+
+
+LLMSERVINGSIM: Final = RecordedFormat("llmservingsim", MARKS, read_llmservingsim)

@@ -34,10 +34,10 @@ class RecordedFormat:
     marks: frozenset[str]
     read: Callable[[Path], RecordedLog]
 
-    def likeness(self, found: Set[str]) -> tuple[float, int]:
-        """Return the share of the marks among the fields found and their number, 0 if those are too few."""
+    def likeness(self, found: Set[str]) -> int:
+        """Return how many marks are among the fields found, 0 if too few; of several formats, the most decide."""
         seen = len(found & self.marks)
-        return (seen / len(self.marks), seen) if seen > len(self.marks) // 2 else (0.0, 0)
+        return seen if seen > len(self.marks) // 2 else 0
 
 
 FORMATS: Final = Registry(

@@ -47,7 +47,7 @@ def _detect(path: Path) -> RecordedFormat:
         found = set(first)
     formats = FORMATS.load().values()
     best = max(formats, key=lambda one: one.likeness(found))
-    if not best.likeness(found)[1]:
+    if not best.likeness(found):
         known = ", ".join(sorted(one.name for one in formats))
         raise TraceError(f"is in no known format; known: {known}", path=path, line=number)
     return best

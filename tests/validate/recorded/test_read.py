@@ -344,5 +344,5 @@ def test_another_package_adds_a_format(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("continuum_sim.names.entry_points", lambda *, group: [point])
     formats = Registry("format", error=ConfigError, kind=RecordedFormat, group=RECORDING_ENTRY_POINTS)
     assert list(formats.load()) == ["ours"]
-    assert formats.find("ours").likeness({"sent", "done", "more"}) == (1.0, 2)
-    assert formats.find("ours").likeness({"sent"}) == (0.0, 0)
+    assert formats.find("ours").likeness({"sent", "done", "more"}) == 2
+    assert formats.find("ours").likeness({"sent"}) == 0

@@ -41,6 +41,7 @@ def run_backtest(
     max_num_seqs: int | None = None,
     max_model_len: int | None = None,
     async_scheduling: bool | None = None,
+    client_delay: float | None = None,
     tolerance: float = 0.05,
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
@@ -60,6 +61,9 @@ def run_backtest(
     model, gpu, tensor_parallel_size, pipeline_parallel_size, enable_expert_parallel, kv_blocks, block_size, \
     max_num_batched_tokens, max_num_seqs, max_model_len, async_scheduling
         The engine. None takes what the log says, otherwise vLLM's default.
+    client_delay
+        Seconds that a request is on its way, half before and half after the engine, where the log's times are its
+        client's. None is no delay.
     tolerance
         Largest allowed error of the means of end to end, TTFT and TPOT, as a share of the recorded value.
     out
@@ -99,6 +103,7 @@ def run_backtest(
         max_num_seqs=max_num_seqs,
         max_model_len=max_model_len,
         async_scheduling=async_scheduling,
+        client_delay=client_delay,
     )
     choices = choose(log, given)
     run = resolve_recorded(log, choices, step_time)
@@ -173,7 +178,7 @@ def _source(log: RecordedLog) -> Source:
 
 
 def _engine(choices: Choices, run: ResolvedRun) -> dict[str, Setting]:
-    values: dict[str, str | int] = {
+    values: dict[str, str | int | float] = {
         "model": run.model.name,
         "gpu": run.gpu.name,
         "tensor_parallel_size": run.config.tensor_parallel_size,
@@ -187,6 +192,8 @@ def _engine(choices: Choices, run: ResolvedRun) -> dict[str, Setting]:
     for name in ("pipeline_parallel_size", "enable_expert_parallel", "nodes"):
         if (value := getattr(run.config, name)) > 1 or value is True:
             values[name] = value
+    if run.config.client_delay:
+        values["client_delay"] = run.config.client_delay
     if not run.engine.enable_prefix_caching:
         values["enable_prefix_caching"] = False
     if run.engine.long_prefill_token_threshold:

@@ -13,9 +13,14 @@ from continuum_sim.names import names_in_source
 from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
 
 _SPLIT: Final = ("tensor_parallel_size", "pipeline_parallel_size", "enable_expert_parallel")
-_ENGINE: Final = ("model", "gpu", *_SPLIT, *BATCHES_AND_BLOCKS, "async_scheduling")
+_ENGINE: Final = ("model", "gpu", *_SPLIT, *BATCHES_AND_BLOCKS, "async_scheduling", "client_delay")
 _FORMATS: Final = ", ".join(names_in_source("continuum_sim.validate", "RecordedFormat", "recorded/formats/*.py"))
-_UNSET: Final = {**dict.fromkeys(_ENGINE, "as recorded, else vLLM's"), "model": "as recorded", "gpu": "as recorded"}
+_UNSET: Final = {
+    **dict.fromkeys(_ENGINE, "as recorded, else vLLM's"),
+    "model": "as recorded",
+    "gpu": "as recorded",
+    "client_delay": "0",
+}
 
 
 @takes_settings(*_ENGINE, into="engine", unset=_UNSET)

@@ -102,5 +102,5 @@ def client_log(
             missing=("queue wait", "engine settings", "prompts: none is taken to share a prefix with another"),
         ),
         setup=EngineSetup(source=path, model=model),
-        notes=(*said, *notes, "times are the client's: HTTP, tokenising and detokenising are not modelled"),
+        notes=(*said, *notes),
     )

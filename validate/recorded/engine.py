@@ -37,15 +37,20 @@ def choose(log: RecordedLog, given: EngineSetup) -> Choices:
     Raises
     ------
     ConfigError
-        If neither user nor log names the model or the GPU, which have no sensible default.
+        If neither user nor log names the model or the GPU, which have no sensible default; if a client's delay is
+        given for times of the engine.
     """
     settings, origins, notes = {}, {}, []
+    if given.client_delay is not None and not log.clients_clock:
+        raise ConfigError(f"{log.path}: its times are the engine's own, without the client's: leave --client-delay out")
     for name in (field.name for field in fields(EngineSetup) if field.name != "source"):
         wanted, recorded = getattr(given, name), getattr(log.setup, name)
         settings[name] = recorded if wanted is None else wanted
         origins[name] = "given" if wanted is not None else "default" if recorded is None else "recorded"
         if isinstance(wanted, int) and recorded not in (None, wanted):
             notes.append(f"recorded with {name} {recorded}, simulated with {wanted} as given")
+    if log.clients_clock and settings["client_delay"] is None:
+        notes.append("times are the client's: without --client-delay, HTTP, tokenising and detokenising take no time")
     for name in ("model", "gpu"):
         if settings[name] is None:
             raise ConfigError(f"{log.path}: does not say which {name} it was recorded on; give --{name}")

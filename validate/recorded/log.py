@@ -47,6 +47,8 @@ class EngineSetup:
     async_scheduling: bool | None = None
     enable_prefix_caching: bool | None = None
     long_prefill_token_threshold: int | None = None
+    client_delay: float | None = None
+    """Seconds that a request is on its way between its client and the engine, both ways together."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class RecordedLog:
     """In order of arrival, the first at 0."""
     provenance: Provenance
     setup: EngineSetup = EngineSetup()
+    clients_clock: bool = True
+    """Whether times are a client's, who is some way off, or the engine's own."""
     notes: tuple[str, ...] = field(default=())
     """What is known of the run that the simulator does not model, or that went wrong in it."""
 

@@ -14,6 +14,7 @@ from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.validate.judge.observed import KeptRecords
 from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
 from continuum_sim.validate.recorded.timeseries import EngineSeries
+from continuum_sim.world.clients import ClientDraws
 from continuum_sim.world.records import TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
 from continuum_sim.world.totals import EngineTotals
@@ -51,7 +52,14 @@ def replay(log: RecordedLog, run: ResolvedRun) -> Replay:
     """
     kept = _WithGauges()
     started_s = time.perf_counter()
-    simulation = Simulation(policy=run.policy, config=run.engine, step_time=run.step_time, recorder=kept, stepwise=True)
+    simulation = Simulation(
+        policy=run.policy,
+        config=run.engine,
+        step_time=run.step_time,
+        recorder=kept,
+        stepwise=True,
+        clients=ClientDraws(run.config.clients),
+    )
     totals = simulation.run(run.trace, run.arrivals, np.random.default_rng(run.config.seed))
     wall_s = time.perf_counter() - started_s
     turns = {turn.program: turn for turn in kept.turns}

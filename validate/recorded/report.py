@@ -87,7 +87,7 @@ class Gauges(msgspec.Struct, frozen=True):
 class Setting(msgspec.Struct, frozen=True):
     """A setting of the simulated engine."""
 
-    value: str | int
+    value: str | int | float
     origin: str
     """`given`, `recorded` or `default`."""
 

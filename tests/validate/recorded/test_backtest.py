@@ -165,6 +165,23 @@ def write_meta(folder: Path, **more: Any) -> None:
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
+def test_a_client_that_is_some_way_off(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(bench_result(simulated_rows(requests(), client_delay=0.06))))
+    near = compare(path, tolerance=1e-6)
+    assert not near.passed
+    assert any("without --client-delay, HTTP" in note for note in near.notes)
+    far = compare(path, tolerance=1e-6, client_delay=0.06)
+    assert far.passed
+    assert (far.engine["client_delay"].value, far.engine["client_delay"].origin) == (0.06, "given")
+    assert not any("HTTP" in note for note in far.notes)
+
+
+def test_times_of_the_engine_have_no_way_to_a_client(tmp_path: Path, rows: list[Row]) -> None:
+    with pytest.raises(ConfigError, match="its times are the engine's own, without the client's: leave --client-delay"):
+        compare(write_lines(tmp_path / "r.jsonl", rows), client_delay=0.06)
+
+
 def test_settings_come_from_the_user_then_the_log_then_vllm(tmp_path: Path, rows: list[Row]) -> None:
     path = write_lines(tmp_path / "r.jsonl", rows)
     write_meta(tmp_path)

@@ -68,6 +68,7 @@ def read_llmservingsim(path: Path) -> RecordedLog:
             ),
         ),
         setup=setup,
+        clients_clock=False,
         notes=notes,
     )
 

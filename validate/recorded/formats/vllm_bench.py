@@ -150,7 +150,6 @@ def _notes(fields: Fields, failed: int, count: int) -> list[str]:
         )
     if any(name.startswith("spec_decode_") for name in fields.values):
         notes.append("recorded with speculative decoding, simulated without")
-    notes.append("times are the client's: HTTP, tokenising and detokenising are not modelled")
     return notes
 
 

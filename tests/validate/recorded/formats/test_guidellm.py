@@ -97,7 +97,7 @@ def test_requests_of_either_schema(tmp_path: Path, row: Any) -> None:
     assert (second.arrival_s, second.first_token_s, second.last_token_s) == pytest.approx((2, 2.25, 2.75), abs=1e-6)
     assert (first.input_tokens, first.output_tokens) == (256, 10)
     assert log.setup.model == "meta-llama/Llama-3.1-8B"
-    assert log.notes == ("times are the client's: HTTP, tokenising and detokenising are not modelled",)
+    assert log.notes == ()
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:

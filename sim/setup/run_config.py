@@ -606,7 +606,7 @@ class RunConfig:
     """How often a request that timed out or was refused is sent again before its program is given up."""
     client_delay: float = setting(
         0.0,
-        "Seconds that a turn is on its way, half before and half after the engine.",
+        "Seconds of a turn's way to the engine and back.",
         CLIENTS,
         page="tools.md#clients",
         least=0,

@@ -153,7 +153,7 @@ class Service(TypedDict, total=False):
     retry: int
     """Times a request that timed out or got 503 is sent again, after waits as OpenAI's client has them."""
     client_delay: float
-    """Seconds that a turn is on its way, half before and half after the engine."""
+    """Seconds of a turn's way to the engine and back."""
 
 
 class LoadAndEngine(Service, total=False):

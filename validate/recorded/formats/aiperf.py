@@ -16,6 +16,8 @@ from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
 
 _PER_S: Final = {"ns": 1e9, "us": 1e6, "ms": 1e3, "sec": 1.0, "s": 1.0}
 """Units of a metric that is a time, as many to a second."""
+_UNSERVED: Final = ("was_cancelled", "context_overflow_skip")
+"""Marks of a request that was not answered, besides an error."""
 _TTFT: Final = "metrics.time_to_first_token"
 _LATENCY: Final = "metrics.request_latency"
 
@@ -34,7 +36,7 @@ def read_aiperf(path: Path) -> RecordedLog:
         fields = Fields(flattened(parse_object(line, path, number)), path, number)
         if "warmup" in (fields.values.get("metadata.benchmark_phase"), fields.values.get("metadata.credit_phase")):
             warm_ups += 1
-        elif "error" in fields or fields.values.get("metadata.was_cancelled"):
+        elif "error" in fields or any(fields.values.get(f"metadata.{name}") for name in _UNSERVED):
             failed += 1
         else:
             requests.append(_request(fields, number))

@@ -101,6 +101,15 @@ def test_a_wrong_value_is_refused_with_line_and_field(tmp_path: Path, row: Row, 
     assert str(refused.value).startswith(f"{path}:2: {said}")
 
 
+@pytest.mark.parametrize("mark", ["was_cancelled", "context_overflow_skip"])
+def test_what_nobody_answered_is_no_request(tmp_path: Path, mark: str) -> None:
+    unserved = record(1)
+    unserved["metadata"][mark] = True
+    log = read_recorded(write_lines(tmp_path / "p.jsonl", [record(), {**unserved, "metrics": {}}]))
+    assert len(log.requests) == 1
+    assert log.notes[0].startswith("1 of 2 requests failed")
+
+
 def test_nothing_but_failures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="all 1 requests failed"):
         read_recorded(write_lines(tmp_path / "p.jsonl", [FAILED]))

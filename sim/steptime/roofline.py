@@ -110,6 +110,7 @@ class Roofline(AmongRanks):
         self._states = recurring(model, size, rates)
         self._moved, routed = moved_bytes(model, parallel)
         self._move_bytes_per_s, self._route_token_s = rates.stream, routed / rates.stream
+        self._move_token_s = sum(n * kernel_bytes for kernel_bytes, n in self._moved.items()) / rates.stream
         self.ranks = parallel.data_parallel_size if self._experts else 1
         self._exchange, self._reduces = told.exchange, told.reduces
         self._reduce_latency_s = self._reduces * latency_s
@@ -119,9 +120,10 @@ class Roofline(AmongRanks):
         self._windowed = any(part.window for part in self._attention)
         self._decode_s = sum(part.n_layers * part.decode_s for part in self._attention)
         self._routed_s: dict[int, float] = {}
-        self._own_s: dict[int, float] = {}
+        self._own_s: dict[int, tuple[float, float, float]] = {}
         self._apart = bool(routed) or self._exchange != NO_EXCHANGE
-        self._has_others = bool(self._experts) or bool(self._states)
+        self._further = self._linear if self._products is not None else self._linear[1:]
+        self._has_others = bool(self._further) or bool(self._experts) or bool(self._states)
 
     def halves(self, batches: Sequence[StepBatch]) -> bool:
         """Return whether ranks with such batches run each step as two halves: all must have enough tokens."""
@@ -231,27 +233,40 @@ class Roofline(AmongRanks):
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         head_s = self._head_row_s * rows
-        own_s = self._own_s.get(tokens)
-        if own_s is None:
-            own_s = self._own_s[tokens] = self._tokens_s(tokens)
-        seconds = self._fixed_s + own_s + (head_s if head_s > self._head_read_s else self._head_read_s)
-        return seconds + self._others_s(batch, all_tokens) if self._has_others else seconds
+        own = self._own_s.get(tokens)
+        if own is None:
+            own = self._own_s[tokens] = self._tokens_s(tokens)
+        layers_s, small_s, further_s = own
+        seconds = self._fixed_s + layers_s + (head_s if head_s > self._head_read_s else self._head_read_s) + small_s
+        return seconds + self._others_s(batch, all_tokens, further_s) if self._has_others else seconds
 
-    def _tokens_s(self, tokens: int) -> float:
-        """Return linear layers, small kernels and all-reduces: what depends on how many tokens there are alone."""
-        seconds = sum([max(token_s * tokens, read_s) for read_s, token_s in self._linear])
+    def _tokens_s(self, tokens: int) -> tuple[float, float, float]:
+        """Return what depends on how many tokens there are alone: linear layers of the first type, small kernels with
+        all-reduces, and linear layers of further types.
+        """
         if self._products is not None:
-            seconds += self._products.times_s(tokens)[2]
-        return seconds + self._moving_s(tokens) + self._reduce_token_s * tokens
+            layers_s = self._products.times_s(tokens)[2]
+        else:
+            read_s, token_s = self._linear[0]
+            layers_s = max(token_s * tokens, read_s)
+        if self.gpu.l2_bytes:
+            small_s = self._moving_s(tokens) + self._reduce_token_s * tokens
+        else:
+            small_s = (self._move_token_s + self._reduce_token_s) * tokens
+        return layers_s, small_s, sum([max(token_s * tokens, read_s) for read_s, token_s in self._further])
 
     def _moving_s(self, tokens: int) -> float:
+        if not self.gpu.l2_bytes:
+            return self._move_token_s * tokens
         return moving_s(self._moved, tokens, self._move_bytes_per_s, self.gpu.l2_bytes)
 
-    def _others_s(self, batch: StepBatch, all_tokens: int) -> float:
-        """Return experts with the exchange of tokens, and recurrent layers."""
+    def _others_s(self, batch: StepBatch, all_tokens: int, further_s: float) -> float:
+        """Add experts with the exchange of tokens, and recurrent layers, to linear layers of further types."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
-        seconds = self._experts_s(all_tokens) if self._experts else 0.0
+        seconds = further_s
+        if self._experts:
+            seconds += self._experts_s(all_tokens)
         for row_s, token_s, scanned_s, kept_s in self._states:
             seconds += max(scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk)
         return seconds

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from continuum_sim.engine.token_gaps import TokenGaps
+from continuum_sim.errors import SimulationError
 from continuum_sim.results.summary import (
     RARE_PARTS,
     Fairness,
@@ -206,12 +207,21 @@ class Tally:
     @property
     def queue_wait_s(self) -> Quantiles:
         """Arrival to first scheduling, of turns that count."""
-        return Quantiles.of(np.frombuffer(self._queue_wait_s)[self._turns])
+        return self._of_turns(self._queue_wait_s)
 
     @property
     def ttft_s(self) -> Quantiles:
         """Arrival to first token, of turns that count."""
-        return Quantiles.of(np.frombuffer(self._ttft_s)[self._turns])
+        return self._of_turns(self._ttft_s)
+
+    def _of_turns(self, seconds: array[float]) -> Quantiles:
+        counted = np.frombuffer(seconds)[self._turns]
+        if not len(counted):
+            raise SimulationError(
+                "no turn was answered in the time that counts, because clients gave up or hung up: they wait too "
+                "briefly for this load (--request-timeout, --job-timeout, --abort-rate)"
+            )
+        return Quantiles.of(counted)
 
     @property
     def tpot_s(self) -> Quantiles | UnsetType:

@@ -7,7 +7,6 @@ import json
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.cli import main
 from support.cli import printed, refused
 
 LOAD = ("--limit", 8, "--max-turns", 6, "--rate", 1, "--kv-blocks", 1500, "--max-model-len", 20000)
@@ -57,5 +56,5 @@ def test_what_cannot_be_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_run_that_answers_nobody_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--limit", "1", "--max-turns", "3", "--request-timeout", "0.0001"]) == 1
-    assert "error: no turn was answered in the time that counts" in capsys.readouterr().err
+    said = refused(capsys, "run", "--limit", 1, "--max-turns", 3, "--request-timeout", 0.0001)
+    assert "no turn was answered in the time that counts" in said

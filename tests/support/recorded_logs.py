@@ -45,10 +45,11 @@ def requests(count: int = 40, seed: int = 0, rate: float = 6.0) -> list[Program]
 
 def simulated_rows(programs: Iterable[Program], step_time: StepTime | None = None, **engine: Any) -> list[Row]:
     """Return what LLMServingSim's `bench` would write if the engine were the simulator."""
-    settings = {**ENGINE, **NAMES, **engine}
+    settings = {"arrivals": "trace", **ENGINE, **NAMES, **engine}
     # A benchmark asks for lengths, so the engine foresees where they end.
     asked = [replace(p, turns=tuple(replace(turn, finish=MAX_TOKENS_FINISH) for turn in p.turns)) for p in programs]
-    result = cs.run(asked, "lru", arrivals="trace", step_time=step_time or affine(), **settings)
+    place = {program.program_id: n for n, program in enumerate(asked)}
+    result = cs.run(asked, "lru", step_time=step_time or affine(), **settings)
     return [
         {
             "request_id": turn.program,
@@ -60,7 +61,7 @@ def simulated_rows(programs: Iterable[Program], step_time: StepTime | None = Non
             "first_token_ts": BOOT_S + turn.first_token_s,
             "last_token_ts": BOOT_S + turn.finish_s,
         }
-        for turn in result.turns.sort_values("arrival_s").itertuples()
+        for turn in sorted(result.turns.itertuples(), key=lambda turn: (turn.arrival_s, place[turn.program]))
     ]
 
 

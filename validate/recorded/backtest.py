@@ -14,6 +14,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.results.files import check_free
 from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.validate.recorded.best import resolve_best
 from continuum_sim.validate.recorded.compare import gauges, metric, run_figures, samples, verdicts
 from continuum_sim.validate.recorded.engine import Choices, choose, resolve_recorded
 from continuum_sim.validate.recorded.files import write_backtest
@@ -29,7 +30,7 @@ def run_backtest(
     path: str | os.PathLike[str],
     *,
     format: str | None = None,
-    step_time: str | StepTime = "roofline",
+    step_time: str | StepTime | None = None,
     model: str | None = None,
     gpu: str | None = None,
     tensor_parallel_size: int | None = None,
@@ -57,7 +58,8 @@ def run_backtest(
     format
         One of `FORMATS`; None detects it from the file.
     step_time
-        Step-time model: `profiled:DIR`, `fitted:FILE`, `roofline` or a model object.
+        Step-time model: `profiled:DIR`, `fitted:FILE`, `roofline` or a model object. None takes the best there is
+        (`best.resolve_best`), which the report names.
     model, gpu, tensor_parallel_size, pipeline_parallel_size, enable_expert_parallel, kv_blocks, block_size, \
     max_num_batched_tokens, max_num_seqs, max_model_len, async_scheduling
         The engine. None takes what the log says, otherwise vLLM's default.
@@ -106,8 +108,13 @@ def run_backtest(
         client_delay=client_delay,
     )
     choices = choose(log, given)
-    run = resolve_recorded(log, choices, step_time)
+    if step_time is None:
+        run, why = resolve_best(log, choices)
+        notes_of_run = [f"step times by default: {why}"]
+    else:
+        run, notes_of_run = resolve_recorded(log, choices, step_time), []
     series, notes = _series(log)
+    notes = [*notes_of_run, *notes]
     simulated = replay(log, run)
     report = _report(log, choices, run, simulated, series, notes, tolerance, np.random.default_rng(seed))
     if out is not None:

@@ -28,7 +28,9 @@ def backtest(
     context: typer.Context,
     log: Annotated[Path, typer.Argument(metavar="LOG", help="What a real engine wrote down of its requests.")],
     engine: Flags,
-    step_time: Annotated[str, option_of("step_time")] = "roofline",
+    step_time: Annotated[
+        str | None, option_of("step_time", unset="the closest there are: kernels beside LOG, aiconfigurator, roofline")
+    ] = None,
     format: Annotated[
         str | None, typer.Option(help=f"Of the log: {_FORMATS} (or a package's). Default: told from it.")
     ] = None,

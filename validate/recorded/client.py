@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from heapq import heapreplace
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +66,24 @@ def seen_request(
     return RecordedRequest(request_id, arrival_s, fields.tokens(tokens[0]), output_tokens, first_s, last_s)
 
 
+def closed_loop(workers: int) -> str:
+    """Return the note of a log whose client always had as many requests under way."""
+    return (
+        f"recorded in a closed loop of {workers} requests, and simulated in one: the next request is sent when the "
+        "simulated engine has answered another"
+    )
+
+
+def sent_in_turn(durations_s: Iterable[float], workers: int) -> list[float]:
+    """Return when a closed loop sent each request, in order, from how long each took."""
+    free_s = [0.0] * workers
+    sent_s = []
+    for duration_s in durations_s:
+        sent_s.append(free_s[0])
+        heapreplace(free_s, free_s[0] + duration_s)
+    return sent_s
+
+
 def client_log(
     path: Path,
     format: str,
@@ -72,6 +91,7 @@ def client_log(
     *,
     failed: int,
     model: str | None = None,
+    max_concurrency: int | None = None,
     notes: Iterable[str] = (),
 ) -> RecordedLog:
     """Return the log of a client that wrote down when it sent each request and received its tokens.
@@ -92,6 +112,7 @@ def client_log(
         path=path,
         format=format,
         requests=in_order(path, kept),
+        max_concurrency=max_concurrency,
         provenance=Provenance(
             measured=(
                 "input and output tokens",

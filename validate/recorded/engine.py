@@ -63,7 +63,9 @@ def choose(log: RecordedLog, given: EngineSetup) -> Choices:
 
 
 def resolve_recorded(log: RecordedLog, choices: Choices, step_time: str | StepTime) -> ResolvedRun:
-    """Build the run that replays a log: every request is a program of one turn with its recorded arrival.
+    """Build the run that replays a log: every request is a program of one turn, which arrives when it was recorded to.
+
+    A closed loop stays one: its requests keep their order, and each is sent when an earlier one is answered.
 
     Prompts are assumed to share nothing with each other, because a log has only their lengths.
 
@@ -78,7 +80,8 @@ def resolve_recorded(log: RecordedLog, choices: Choices, step_time: str | StepTi
     # Benchmarks ask for the length that they want, which the engine foresees.
     turns = [Turn(one.input_tokens, 0, one.output_tokens, finish=MAX_TOKENS_FINISH) for one in log.requests]
     programs = [Program(one.request_id, (turn,), one.arrival_s) for one, turn in zip(log.requests, turns, strict=True)]
-    return resolve(RunConfig(trace=programs, policy=POLICY, arrivals="trace", step_time=step_time, **settings))
+    arrivals = "trace" if log.max_concurrency is None else f"closed:workers={log.max_concurrency}"
+    return resolve(RunConfig(trace=programs, policy=POLICY, arrivals=arrivals, step_time=step_time, **settings))
 
 
 def _named(find: Callable[[str], T], name: str, log: RecordedLog, choices: Choices) -> T:

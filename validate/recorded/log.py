@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from continuum_sim.traces.errors import TraceError
@@ -72,6 +72,8 @@ class RecordedLog:
     setup: EngineSetup = EngineSetup()
     clients_clock: bool = True
     """Whether times are a client's, who is some way off, or the engine's own."""
+    max_concurrency: int | None = None
+    """Requests under way at once, of a client that sent the next one when another was answered; None: sent by time."""
     notes: tuple[str, ...] = field(default=())
     """What is known of the run that the simulator does not model, or that went wrong in it."""
 
@@ -93,15 +95,15 @@ def in_order(path: Path, requests: Iterable[RecordedRequest]) -> tuple[RecordedR
     if not ordered:
         raise TraceError("holds no finished request, expected at least one", path=path)
     zero_s = ordered[0].arrival_s
-    return tuple(
-        RecordedRequest(
-            request_id=one.request_id,
-            arrival_s=one.arrival_s - zero_s,
-            input_tokens=one.input_tokens,
-            output_tokens=one.output_tokens,
-            first_token_s=one.first_token_s - zero_s,
-            last_token_s=one.last_token_s - zero_s,
-            scheduled_s=None if one.scheduled_s is None else one.scheduled_s - zero_s,
-        )
-        for one in ordered
+    return tuple(later(one, -zero_s) for one in ordered)
+
+
+def later(one: RecordedRequest, by_s: float) -> RecordedRequest:
+    """Return a request all of whose times are so many seconds later."""
+    return replace(
+        one,
+        arrival_s=one.arrival_s + by_s,
+        first_token_s=one.first_token_s + by_s,
+        last_token_s=one.last_token_s + by_s,
+        scheduled_s=None if one.scheduled_s is None else one.scheduled_s + by_s,
     )

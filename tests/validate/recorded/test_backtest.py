@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from continuum_sim.cli import main
 from continuum_sim.errors import ConfigError
+from continuum_sim.steptime.aiconfigurator import installed
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.validate.recorded import BacktestReport, print_backtest, run_backtest
+from support.profiles import write_profile
 from support.recorded_logs import ENGINE, NAMES, Row, bench_result, requests, simulated_rows, stretched, write_lines
 from support.steptimes import affine, constant
 from support.views import Html, lacking
@@ -397,3 +399,42 @@ def test_the_command(tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixt
     code, out, err = command()
     assert (code, out) == (2, "")
     assert err == f"error: {path}:1: output_toks is missing, expected a whole number of tokens, at least 1\n"
+
+
+CLOSED = {"request_rate": "inf", "max_concurrency": 6}
+
+
+def test_a_closed_loop_is_replayed_as_one(tmp_path: Path) -> None:
+    """With steps 1.3 times as long each answer takes so much longer, and the next request is sent so much later."""
+    made = simulated_rows(requests(60, seed=3), arrivals="closed:workers=6")
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(bench_result(made, **CLOSED)))
+    again = compare(path, tolerance=1e-6)
+    assert again.passed
+    assert any("closed loop of 6 requests" in note for note in again.notes)
+    slow = affine(*(1.3 * part for part in (0.0117, 3.1e-4, 7.3e-7, 1.9e-8)))
+    closed = compare(path, step_time=slow)
+    path.write_text(json.dumps(bench_result(made, request_rate=9.0, max_concurrency=6)))
+    by_time = compare(path, step_time=slow)
+    means = []
+    for report in (closed, by_time):
+        metric = report.metric("end_to_end")
+        assert metric is not None
+        means.append(metric.mean.error)
+    assert means[0] == pytest.approx(0.3, abs=0.01)
+    assert means[1] is not None
+    assert means[1] > 0.6
+    assert any("held some back" in note for note in by_time.notes)
+
+
+def test_the_closest_step_times_are_the_default_and_named(tmp_path: Path, rows: list[Row]) -> None:
+    log = write_lines(tmp_path / "r.jsonl", rows)
+    report = compare(log, step_time=None, gpu="h100")
+    kind = "aiconfigurator" if installed() else "roofline"
+    assert report.step_time["kind"] == kind
+    assert report.notes[-1].startswith(f"step times by default: {kind}")
+    assert compare(log, step_time=None, gpu="rtx-4090").step_time["kind"] == "roofline"
+    write_profile(tmp_path)
+    beside = compare(log, step_time=None)
+    assert beside.step_time["kind"] == "profiled"
+    assert beside.notes[-1] == "step times by default: profiled: kernels measured beside the log"

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
-from continuum_sim.validate.recorded.client import client_log, first_of, flattened, seconds_of, seen_request
+from continuum_sim.validate.recorded.client import (
+    client_log,
+    closed_loop,
+    first_of,
+    flattened,
+    seconds_of,
+    seen_request,
+)
 from continuum_sim.validate.recorded.fields import Fields, parse_object, read_bytes
 from continuum_sim.validate.recorded.format import RecordedFormat
 from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
@@ -19,8 +26,8 @@ _START: Final = ("start_time", "request_start_time", "info.timings.request_start
 _FIRST: Final = ("first_token_time", "info.timings.first_iteration", "info.timings.first_token_iteration")
 _LAST: Final = ("last_token_time", "info.timings.last_iteration", "info.timings.last_token_iteration")
 """Names of the same time in s since 1970, oldest first: an error names today's."""
-_HELD_BACK: Final = frozenset({"concurrent", "synchronous", "throughput"})
-"""Strategies whose client sends a request when another is answered, or as many as it is allowed."""
+_STRATEGY: Final = ("config.strategy", "args.strategy")
+"""Where the settings of the client are, today and before 0.4."""
 
 
 def read_guidellm(path: Path) -> RecordedLog:
@@ -52,8 +59,10 @@ def read_guidellm(path: Path) -> RecordedLog:
     notes = []
     if incomplete:
         notes.append(f"{incomplete} requests were under way when the benchmark ended and are left out")
-    strategy = fields.values.get("config.strategy.type_", fields.values.get("args.strategy.type_"))
-    if strategy in _HELD_BACK:
+    strategy, workers = _strategy(fields)
+    if workers is not None:
+        notes.append(closed_loop(workers))
+    elif strategy in ("concurrent", "throughput"):
         notes.append(
             f"recorded with the strategy {strategy}: the client held requests back until others were answered, and the "
             "simulation sends them when it did"
@@ -65,8 +74,20 @@ def read_guidellm(path: Path) -> RecordedLog:
         (_request(one, index, path) for index, one in enumerate(successful)),
         failed=errored,
         model=model if isinstance(model, str) and model else None,
+        max_concurrency=workers,
         notes=notes,
     )
+
+
+def _strategy(fields: Fields) -> tuple[object, int | None]:
+    """Return how the client sent requests, and how many it kept under way if it always had as many."""
+    for place in _STRATEGY:
+        strategy = fields.values.get(f"{place}.type_")
+        if strategy is not None:
+            streams = 1 if strategy == "synchronous" else fields.values.get(f"{place}.streams")
+            closed = strategy in ("synchronous", "concurrent") and type(streams) is int and streams > 0
+            return strategy, streams if closed else None
+    return None, None
 
 
 def _request(value: object, index: int, path: Path) -> RecordedRequest:

@@ -1,8 +1,8 @@
 """The result of SGLang's own benchmark: `python -m sglang.bench_serving --output-file FILE --output-details`.
 
 Field meanings: github.com/sgl-project/sglang, `python/sglang/benchmark/metrics.py` (`save_results`) and
-`docs/developer_guide/bench_serving.md`. It does not write when requests were sent, so that only those sent all at once
-can be sent again.
+`docs/developer_guide/bench_serving.md`. It does not write when requests were sent, so that only those sent all at once,
+or each when another was answered, can be sent again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from continuum_sim.traces.errors import TraceError
-from continuum_sim.validate.recorded.client import client_log, seen_request
+from continuum_sim.validate.recorded.client import client_log, closed_loop, seen_request, sent_in_turn
 from continuum_sim.validate.recorded.fields import Fields, numbered_lines, parse_object, read_bytes
 from continuum_sim.validate.recorded.format import RecordedFormat
-from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
+from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest, later
 
 _ARRAYS: Final = ("input_lens", "output_lens", "ttfts", "itls")
 
@@ -26,7 +26,7 @@ def read_sglang_bench(path: Path) -> RecordedLog:
     Raises
     ------
     TraceError
-        If there are several results, or requests were not sent all at once; or naming the field and its place, if a
+        If there are several results, or requests were sent at some rate; or naming the field and its place, if a
         value is missing, of a wrong type, or impossible.
     """
     lines = numbered_lines(read_bytes(path))
@@ -44,21 +44,26 @@ def read_sglang_bench(path: Path) -> RecordedLog:
     for name in _ARRAYS:
         fields.array(name, count)
     rate = fields.values.get("request_rate")
-    if rate != math.inf or "max_concurrency" in fields:
+    if rate != math.inf:
         raise TraceError(
-            "does not say when requests were sent (SGLang does not write it), which only --request-rate inf without "
-            "--max-concurrency tells",
+            "does not say when requests were sent (SGLang does not write it), which only --request-rate inf tells",
             path=path,
         )
+    workers = fields.tokens("max_concurrency") if "max_concurrency" in fields else None
     failed = [fields.values["output_lens"][index] == 0 for index in range(count)]
-    notes = ["arrivals: all at once, as --request-rate inf sends them"]
+    notes = ["arrivals: all at once, as --request-rate inf sends them" if workers is None else closed_loop(workers)]
     if (length := fields.values.get("accept_length")) is not None:
         notes.append(f"recorded with speculative decoding ({length:g} tokens a step), simulated without")
+    kept = [_request(fields, index) for index in range(count) if not failed[index]]
+    if workers is not None:
+        sent_s = sent_in_turn((one.last_token_s for one in kept), workers)
+        kept = [later(one, by_s) for one, by_s in zip(kept, sent_s, strict=True)]
     return client_log(
         path,
         SGLANG_BENCH.name,
-        (_request(fields, index) for index in range(count) if not failed[index]),
+        kept,
         failed=sum(failed),
+        max_concurrency=workers,
         notes=notes,
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from continuum_sim.traces.errors import TraceError, shown
+from continuum_sim.validate.recorded.client import closed_loop
 from continuum_sim.validate.recorded.fields import Fields, numbered_lines, parse_object, read_bytes
 from continuum_sim.validate.recorded.format import RecordedFormat
 from continuum_sim.validate.recorded.log import EngineSetup, Provenance, RecordedLog, RecordedRequest, in_order
@@ -66,6 +67,7 @@ def read_vllm_bench(path: Path) -> RecordedLog:
             ),
         ),
         setup=EngineSetup(source=path, model=fields.text("model_id") if "model_id" in fields else None),
+        max_concurrency=_workers(fields),
         notes=tuple(_notes(fields, sum(failed), count)),
     )
 
@@ -139,15 +141,24 @@ def _between_tokens(fields: Fields, index: int) -> float:
     return total_s
 
 
+def _workers(fields: Fields) -> int | None:
+    """Return how many requests the client kept under way, if nothing but answers held the next one back."""
+    if "max_concurrency" not in fields or fields.values.get("request_rate") != "inf":
+        return None
+    return fields.tokens("max_concurrency")
+
+
 def _notes(fields: Fields, failed: int, count: int) -> list[str]:
     notes = []
     if failed:
         notes.append(f"{failed} of {count} requests failed and are left out; what the engine did for them is unknown")
-    if "max_concurrency" in fields:
+    if "max_concurrency" in fields and _workers(fields) is None:
         notes.append(
             f"recorded with at most {fields.values['max_concurrency']} requests under way: the client held some back, "
             "and the simulation sends them when it did"
         )
+    elif (workers := _workers(fields)) is not None:
+        notes.append(closed_loop(workers))
     if any(name.startswith("spec_decode_") for name in fields.values):
         notes.append("recorded with speculative decoding, simulated without")
     return notes

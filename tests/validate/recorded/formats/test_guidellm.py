@@ -102,10 +102,10 @@ def test_requests_of_either_schema(tmp_path: Path, row: Any) -> None:
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     ended = {"successful": [request()], "incomplete": [request(1), request(2)], "errored": [request(3)]}
-    said = read_recorded(write(tmp_path / "b.json", report([request()], "concurrent", requests=ended))).notes
+    said = read_recorded(write(tmp_path / "b.json", report([request()], "throughput", requests=ended))).notes
     assert said[0].startswith("1 of 2 requests failed")
     assert said[1].startswith("2 requests were under way when the benchmark ended")
-    assert said[2].startswith("recorded with the strategy concurrent: the client held requests back")
+    assert said[2].startswith("recorded with the strategy throughput: the client held requests back")
 
 
 @pytest.mark.parametrize(

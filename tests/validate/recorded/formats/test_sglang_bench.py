@@ -84,7 +84,6 @@ def test_vllms_results_are_not_taken_for_it(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"request_rate": 4.0}, "does not say when requests were sent (SGLang does not write it), which only"),
-        ({"max_concurrency": 8}, "does not say when requests were sent"),
         ({"request_rate": "trace"}, "does not say when requests were sent"),
         ({"input_lens": None}, "input_lens is missing, expected one entry a request; save it with --output-details"),
         ({"ttfts": [0.1]}, "ttfts has 1 elements, expected 3, one a request"),
@@ -115,3 +114,11 @@ def test_the_simulators_own_run_is_found_again(tmp_path: Path) -> None:
     found = run_backtest(path, step_time=affine(), tolerance=1e-4, **NAMES, **ENGINE)
     assert found.passed
     assert found.source.format == "sglang-bench"
+
+
+def test_a_closed_loop_sent_each_request_when_another_was_answered(tmp_path: Path) -> None:
+    """The first two are answered after 0.75 s, when the third is sent."""
+    log = read_recorded(write(tmp_path / "r.jsonl", result(max_concurrency=2)))
+    assert log.max_concurrency == 2
+    assert [one.arrival_s for one in log.requests] == pytest.approx([0.0, 0.0, 0.75])
+    assert log.end_s == pytest.approx(1.5)

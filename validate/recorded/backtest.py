@@ -19,6 +19,7 @@ from continuum_sim.validate.recorded.compare import gauges, metric, run_figures,
 from continuum_sim.validate.recorded.engine import Choices, choose, resolve_recorded
 from continuum_sim.validate.recorded.files import write_backtest
 from continuum_sim.validate.recorded.formats.llmservingsim import LLMSERVINGSIM
+from continuum_sim.validate.recorded.idle import idle_note
 from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog
 from continuum_sim.validate.recorded.read import read_recorded
 from continuum_sim.validate.recorded.replay import Replay, in_system, replay
@@ -114,8 +115,8 @@ def run_backtest(
     else:
         run, notes_of_run = resolve_recorded(log, choices, step_time), []
     series, notes = _series(log)
-    notes = [*notes_of_run, *notes]
     simulated = replay(log, run)
+    notes = [*notes_of_run, *notes, *idle_note(log, simulated.requests, choices.settings["client_delay"] or 0.0)]
     report = _report(log, choices, run, simulated, series, notes, tolerance, np.random.default_rng(seed))
     if out is not None:
         aligned = None if series is None else series[0]

@@ -179,6 +179,17 @@ def test_a_client_that_is_some_way_off(tmp_path: Path) -> None:
     assert not any("HTTP" in note for note in far.notes)
 
 
+def test_requests_to_an_idle_engine_tell_how_far_off_their_client_is(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(bench_result(simulated_rows(requests(rate=0.2), client_delay=0.06))))
+    said = compare(path).notes[-1]
+    assert "requests found the engine idle; the median got its first token +60.0 ms later than simulated" in said
+    assert said.endswith("--client-delay 0.060")
+    assert compare(path, client_delay=0.02).notes[-1].endswith("--client-delay 0.060")
+    busy = compare(write_lines(tmp_path / "r.jsonl", simulated_rows(requests(rate=50.0))))
+    assert not any("idle" in note for note in busy.notes)
+
+
 def test_times_of_the_engine_have_no_way_to_a_client(tmp_path: Path, rows: list[Row]) -> None:
     with pytest.raises(ConfigError, match="its times are the engine's own, without the client's: leave --client-delay"):
         compare(write_lines(tmp_path / "r.jsonl", rows), client_delay=0.06)

@@ -17,7 +17,7 @@ import csv
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -35,14 +35,12 @@ from continuum_sim.steptime.aiconfigurator import HOST_OVERHEAD_S, load_aiconfig
 from continuum_sim.steptime.batch import prefill_of
 from continuum_sim.steptime.profile_tables import read_profile
 from continuum_sim.steptime.profiled import Profiled, load_profiled
-from continuum_sim.steptime.roofline import Settings
+from continuum_sim.steptime.roofline import SHARES, Settings
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.validate.recorded import read_recorded, run_backtest
+from continuum_sim.validate.recorded.engine import choose
+from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog
 
-SHARES = (
-    *("matmul_efficiency", "weight_bandwidth_efficiency"),
-    *("prefill_attention_efficiency", "decode_attention_efficiency"),
-)
 WITHOUT: dict[str, dict[str, Any]] = {
     "roofline without tiles": {"tiled_attention": None},
     "roofline without waves": {"tile_waves": None},
@@ -93,24 +91,15 @@ def _class(chunk: int, decodes: int) -> str:
 def find_tables(folder: Path) -> Iterator[Table]:
     """Yield the kernel tables in a folder and those below it."""
     for path in sorted(folder.rglob("attention.csv")):
-        meta = _meta(path.parent)
-        model, gpu = find_model(str(meta["model"])), find_gpu(str(meta["gpu"]))
-        name = path.parent.name
-        parallel = Parallel(int(name.removeprefix("tp")) if name.startswith("tp") else 1)
         try:
             kernels = read_profile(path.parent, unequal_contexts=False)  # as its rows are
+            model, gpu = find_model(kernels.meta.get("model", "")), find_gpu(kernels.meta.get("gpu", ""))
+            parallel = Parallel(kernels.split or 1)
             measured = Profiled(kernels, model, parallel, gpu=gpu)
         except ConfigError as error:
-            print(f"left out: {error}")
+            print(f"left out: {path.parent}: {error}")
             continue
         yield Table(path.parent, model, gpu, parallel, measured)
-
-
-def _meta(folder: Path) -> dict[str, str]:
-    """Return the plain settings of the `meta.yaml` in or beside a folder."""
-    path = next(p for p in (folder / "meta.yaml", folder.parent / "meta.yaml") if p.exists())
-    lines = (line.partition(":") for line in path.read_text("utf-8").splitlines() if line[:1].isalpha())
-    return {key: value.strip().strip("'\"") for key, _, value in lines}
 
 
 def models_of(
@@ -122,9 +111,9 @@ def models_of(
         "aiconfigurator": lambda: load_aiconfigurator(model, gpu, parallel, host_overhead_s),
         "roofline, GPU left out": lambda: Roofline(model, gpu, parallel, _of_others(gpu)),
     }
-    for name, fields in WITHOUT.items():
-        if any(getattr(gpu, field) != value for field, value in fields.items()):
-            makers[name] = lambda fields=fields: Roofline(model, replace(gpu, **fields), parallel)  # type: ignore[misc]
+    for name, off in WITHOUT.items():
+        if any(getattr(gpu, field) != value for field, value in off.items()):
+            makers[name] = lambda off=off: Roofline(model, replace(gpu, **off), parallel)  # type: ignore[misc]
     for name, make in makers.items():
         try:
             yield name, make()
@@ -147,15 +136,15 @@ def judge_steps(measured: Table, name: str, model: StepTime) -> Row:
     return (name, where, *found)
 
 
-def find_recordings(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield files that `backtest` reads, with what is said of their engines."""
+def find_recordings(folder: Path) -> Iterator[tuple[RecordedLog, dict[str, Any]]]:
+    """Yield the recordings that `backtest` reads, with what is said of their engines."""
     for path in sorted((*folder.rglob("*.jsonl"), *folder.rglob("*.json"))):
+        about = path.with_name("accuracy.toml")
+        said = tomllib.loads(about.read_text("utf-8")) if about.exists() else {}
         try:
-            read_recorded(path)
+            yield read_recorded(path, said.get("format")), said
         except (TraceError, ConfigError):
             continue
-        said = path.with_name("accuracy.toml")
-        yield path, tomllib.loads(said.read_text("utf-8")) if said.exists() else {}
 
 
 def judge_run(path: Path, said: dict[str, Any], name: str, step_time: str | StepTime) -> Row:
@@ -169,11 +158,12 @@ def judge_run(path: Path, said: dict[str, Any], name: str, step_time: str | Step
     return (name, path.parent.name, *errors, rates["output_tokens_per_s"], used)
 
 
-def judge_recording(path: Path, said: dict[str, Any], tables: list[Table]) -> Iterator[Row]:
+def judge_recording(log: RecordedLog, said: dict[str, Any], tables: list[Table]) -> Iterator[Row]:
     """Yield one row for each model that has step times of a recording's engine."""
-    known = run_backtest(path, **said).engine
-    model, gpu = find_model(str(known["model"].value)), find_gpu(str(known["gpu"].value))
-    parallel = Parallel(int(known["tensor_parallel_size"].value))
+    given = {item.name: said[item.name] for item in fields(EngineSetup) if item.name in said}
+    engine = choose(log, EngineSetup(**given)).settings
+    model, gpu, path = find_model(engine["model"]), find_gpu(engine["gpu"]), log.path
+    parallel = Parallel(engine["tensor_parallel_size"] or 1)
     for name, step_time in models_of(model, gpu, parallel, HOST_OVERHEAD_S):
         yield judge_run(path, said, name, step_time)
     for one in tables:
@@ -190,8 +180,8 @@ def main(folder: Annotated[Path, typer.Argument(help="With recordings and kernel
         for name, model in models_of(one.model, one.gpu, one.parallel, 0.0):
             steps.append(judge_steps(one, name, model))
     runs: list[Row] = []
-    for path, said in track(list(find_recordings(folder)), "recordings", transient=True):
-        runs += judge_recording(path, said, tables)
+    for log, said in track(list(find_recordings(folder)), "recordings", transient=True):
+        runs += judge_recording(log, said, tables)
     steps.sort(key=lambda row: -max(cell[0] for cell in row[2:] if cell is not None))
     runs.sort(key=lambda row: -max(abs(cell) for cell in row[2:] if cell is not None))
     parts = []

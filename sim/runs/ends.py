@@ -20,7 +20,7 @@ from continuum_sim.steptime.uncertain import ends
 def error_in(config: RunConfig) -> float:
     """Return the error of a run's step times; 0 if they have none."""
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
-    return error_of(config.step_time, gpu) if isinstance(config.step_time, str) else 0.0
+    return error_of(config.step_time, gpu)
 
 
 def sure(config: RunConfig) -> RunConfig:

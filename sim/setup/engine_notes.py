@@ -141,7 +141,7 @@ def _quantised_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:
 
 
 def _error_notes(config: RunConfig, gpu: GpuSpec) -> Iterator[str]:
-    error = error_of(config.step_time, gpu) if isinstance(config.step_time, str) else 0.0
+    error = error_of(config.step_time, gpu)
     if error:
         yield (
             f"step times err by factors with a standard deviation of {100 * error:g} %, one for steps with prompts and "

@@ -28,7 +28,7 @@ def drawn_factors(step_time: str | StepTime, gpu: GpuSpec, seed: int) -> Factors
     ConfigError
         If the error is not a share, or not known.
     """
-    error = error_of(step_time, gpu) if isinstance(step_time, str) else 0.0
+    error = error_of(step_time, gpu)
     return draw_factors(error, np.random.default_rng([seed, _STREAM])) if error else SURE
 
 

@@ -9,6 +9,7 @@ from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.kv import kv_heads_per_gpu
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.weights import filled
+from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.rates import Rates
 
 NO_CAP: Final = 1e18
@@ -45,6 +46,11 @@ class Attending(NamedTuple):
     """The slower of both."""
     indexes: bool
     """Whether these are the keys of an indexer."""
+
+    def attended_tokens(self, batch: StepBatch) -> float:
+        """Return the tokens that all decoding requests attend to."""
+        decodes, attended = batch.decode_requests, batch.decode_context_tokens
+        return min(attended, decodes * self.window) if self.window else attended
 
 
 def attending(

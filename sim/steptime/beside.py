@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import fsum
 
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
@@ -29,12 +28,8 @@ def beside(model: ModelSpec, gpu: GpuSpec, size: int) -> Beside | None:
     call_s = gpu.attention_latency_s * sum(layer.n_layers for layer in layers)
 
     def beside_s(batch: StepBatch) -> float:
-        decodes, attended = batch.decode_requests, batch.decode_context_tokens
         prompts = batch._replace(decode_requests=0, decode_context_tokens=0)
-        decoding_s = fsum(
-            part.n_layers * part.decode_s * (min(attended, decodes * part.window) if part.window else attended)
-            for part in alone
-        )
+        decoding_s = sum([part.n_layers * part.decode_s * part.attended_tokens(batch) for part in alone])
         return step_s(layers, batch) - step_s(layers, prompts) - decoding_s - call_s
 
     return beside_s

@@ -63,15 +63,17 @@ def without_error(spec: str) -> str:
     return spec if common.pop("error", None) is None else _spec(name, own, common)
 
 
-def error_of(spec: str, gpu: GpuSpec) -> float:
-    """Return the error in a model's spec, without a value the known one; 0 if there is none.
+def error_of(step_time: str | StepTime, gpu: GpuSpec) -> float:
+    """Return the error in a model's spec, without a value the known one; 0 if there is none, or a model is given.
 
     Raises
     ------
     ConfigError
         If the error is not a share from 0 to 1, or not known.
     """
-    name, _, argument = spec.partition(":")
+    if not isinstance(step_time, str):
+        return 0.0
+    name, _, argument = step_time.partition(":")
     return _error(name.strip(), split_common(argument)[1], gpu)
 
 

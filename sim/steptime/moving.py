@@ -116,13 +116,15 @@ def moved_bytes(model: ModelSpec, parallel: Parallel) -> tuple[Counter[float], f
     return moved, routed
 
 
-def moving_s(moved: Counter[float], tokens: int, bytes_per_s: float, l2_bytes: float) -> float:
-    """Return how long small kernels move what belongs to so many tokens, through the L2 cache if it fits."""
-    seconds = 0.0
+def moving_token_s(moved: Counter[float], tokens: int, bytes_per_s: float, l2_bytes: float) -> float:
+    """Return how long small kernels take for each of so many tokens, through the L2 cache if all they move fits."""
+    through_memory = through_l2 = 0.0
     for kernel_bytes, kernels in moved.items():
-        fits = tokens * kernel_bytes <= FITS_L2 * l2_bytes
-        seconds += kernels * kernel_bytes / (bytes_per_s * L2_GAIN if fits else bytes_per_s)
-    return seconds * tokens
+        if tokens * kernel_bytes <= FITS_L2 * l2_bytes:
+            through_l2 += kernels * kernel_bytes
+        else:
+            through_memory += kernels * kernel_bytes
+    return (through_memory + through_l2 / L2_GAIN) / bytes_per_s
 
 
 def all_reduces(model: ModelSpec, parallel: Parallel) -> int:

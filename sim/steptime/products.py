@@ -10,9 +10,9 @@ For weights in bf16 or fp16 on GPUs whose catalogue entry has `tile_waves`; othe
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import product
 from math import ceil
 from typing import Final
@@ -42,27 +42,23 @@ _INPUTS_SPLIT: Final = frozenset({"o_proj", "out_proj", "down_proj"})
 class Products:
     """The products of all layers with weights in 16 bits, on one GPU."""
 
-    shapes: Counter[tuple[float, float]]
+    shapes: Mapping[tuple[float, float], float]
     """Outputs and inputs -> how many such products a step has."""
     flops: float
     """FLOP/s of large products."""
     bytes_per_s: float
     """At which weights are read."""
     multiprocessors: int
-    _known: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
     def times_s(self, tokens: int) -> tuple[float, float, float]:
         """Return the seconds of computing, of reading, and of both together, with so many rows."""
-        known = self._known.get(tokens)
-        if known is None:
-            computing_s = reading_s = seconds = 0.0
-            for (outputs, inputs), n in self.shapes.items():
-                compute_s, read_s, both_s = self._product_s(tokens, outputs, inputs)
-                computing_s += n * compute_s
-                reading_s += n * read_s
-                seconds += n * both_s
-            known = self._known[tokens] = (computing_s, reading_s, seconds)
-        return known
+        computing_s = reading_s = seconds = 0.0
+        for (outputs, inputs), n in self.shapes.items():
+            compute_s, read_s, both_s = self._product_s(tokens, outputs, inputs)
+            computing_s += n * compute_s
+            reading_s += n * read_s
+            seconds += n * both_s
+        return computing_s, reading_s, seconds
 
     def _product_s(self, rows: int, outputs: float, inputs: float) -> tuple[float, float, float]:
         read_s = 2 * (outputs * inputs + rows * (outputs + inputs)) / self.bytes_per_s
@@ -87,7 +83,7 @@ def products(
     weights: Iterable[Weight], size: int, flops: float, bytes_per_s: float, multiprocessors: int
 ) -> Products | None:
     """Return the products with weights that are `in_tiles`, on one of `size` GPUs; None if there are none."""
-    fused: Counter[tuple[str, tuple[int, ...], float]] = Counter()
+    fused: dict[tuple[str, tuple[int, ...], float], float] = defaultdict(float)
     counts: dict[tuple[str, tuple[int, ...], float], float] = {}
     for weight in filter(in_tiles, weights):
         numbers = weight.params_per_rank(size) / weight.n
@@ -95,9 +91,9 @@ def products(
         split = weight.split == "columns" or name in _INPUTS_SPLIT
         inputs = numbers / weight.rows if split else float(weight.columns)
         key = (f"{parent}.{_FUSED.get(name, name)}", weight.layers, inputs)
-        fused[key] += numbers / inputs  # type: ignore[assignment]
+        fused[key] += numbers / inputs
         counts[key] = weight.n * weight.uses_of_each
-    shapes: Counter[tuple[float, float]] = Counter()
+    shapes: dict[tuple[float, float], float] = defaultdict(float)
     for key, outputs in fused.items():
-        shapes[float(outputs), key[2]] += counts[key]  # type: ignore[assignment]
+        shapes[outputs, key[2]] += counts[key]
     return Products(shapes, flops, bytes_per_s, multiprocessors) if shapes else None

@@ -17,7 +17,7 @@ from continuum_sim.steptime.exchange import NO_EXCHANGE
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import Line
 from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S as SMALL_KERNEL_LATENCY_S
-from continuum_sim.steptime.moving import launches_s, moved_bytes, moving_s
+from continuum_sim.steptime.moving import launches_s, moved_bytes, moving_token_s
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piecewise import Piece
@@ -33,7 +33,7 @@ HALVED_TOKENS: Final = {False: 32, True: 512}
 """Whether a step has prompts -> the fewest tokens of each rank that two halves are made of (vLLM's
 `dbo_decode_token_threshold` and `dbo_prefill_token_threshold`)."""
 
-_SHARES = (
+SHARES: Final = (
     *("matmul_efficiency", "weight_bandwidth_efficiency"),
     *("prefill_attention_efficiency", "decode_attention_efficiency"),
 )
@@ -55,7 +55,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            share = name in _SHARES
+            share = name in SHARES
             if value is None or (isfinite(value) and value >= 0 and (not share or 0 < value <= 1)):
                 continue
             least = "more than 0 and at most 1" if share else "zero or more"
@@ -110,7 +110,6 @@ class Roofline(AmongRanks):
         self._states = recurring(model, size, rates)
         self._moved, routed = moved_bytes(model, parallel)
         self._move_bytes_per_s, self._route_token_s = rates.stream, routed / rates.stream
-        self._move_token_s = sum(n * kernel_bytes for kernel_bytes, n in self._moved.items()) / rates.stream
         self.ranks = parallel.data_parallel_size if self._experts else 1
         self._exchange, self._reduces = told.exchange, told.reduces
         self._reduce_latency_s = self._reduces * latency_s
@@ -198,12 +197,12 @@ class Roofline(AmongRanks):
                 name: PartName = "indexer" if part.indexes else "attention_prefill"
                 found.append(Part(name, *times_s))
             if decodes:
-                n = part.n_layers * _attended(part, batch)
+                n = part.n_layers * part.attended_tokens(batch)
                 name = "indexer" if part.indexes else "attention_decode"
                 found.append(Part(name, n * part.decode_pair_s, n * part.decode_kv_s))
         for row_s, token_s, scanned_s, kept_s in self._states:
             found.append(Part("states", scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk))
-        found.append(Part("moved", 0.0, self._moving_s(tokens) + self._route_token_s * everyone))
+        found.append(Part("moved", 0.0, self._moving_token_s(tokens) * tokens + self._route_token_s * everyone))
         if self._reduces:
             found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, self._reduce_latency_s))
         found.append(Part("launch", 0.0, 0.0, launch_s))
@@ -249,16 +248,11 @@ class Roofline(AmongRanks):
         else:
             read_s, token_s = self._linear[0]
             layers_s = max(token_s * tokens, read_s)
-        if self.gpu.l2_bytes:
-            small_s = self._moving_s(tokens) + self._reduce_token_s * tokens
-        else:
-            small_s = (self._move_token_s + self._reduce_token_s) * tokens
+        small_s = (self._moving_token_s(tokens) + self._reduce_token_s) * tokens
         return layers_s, small_s, sum([max(token_s * tokens, read_s) for read_s, token_s in self._further])
 
-    def _moving_s(self, tokens: int) -> float:
-        if not self.gpu.l2_bytes:
-            return self._move_token_s * tokens
-        return moving_s(self._moved, tokens, self._move_bytes_per_s, self.gpu.l2_bytes)
+    def _moving_token_s(self, tokens: int) -> float:
+        return moving_token_s(self._moved, tokens, self._move_bytes_per_s, self.gpu.l2_bytes)
 
     def _others_s(self, batch: StepBatch, all_tokens: int, further_s: float) -> float:
         """Add experts with the exchange of tokens, and recurrent layers, to linear layers of further types."""
@@ -342,12 +336,6 @@ class Roofline(AmongRanks):
                     yield from _crossing(memory, most_memory)
                     yield from _crossing(compute, most_memory)
                     yield from _crossing(memory, most_compute)
-
-
-def _attended(part: Attending, batch: StepBatch) -> float:
-    """Return the tokens that all decoding requests attend to."""
-    _, _, _, _, decodes, attended = batch
-    return min(attended, decodes * part.window) if part.window else attended
 
 
 def _prefill_s(part: Attending, batch: StepBatch) -> tuple[float, float]:

@@ -40,6 +40,7 @@ def read_vllm_bench(path: Path) -> RecordedLog:
         raise TraceError(f"all {count} requests failed, the first with {shown(error)}", path=path)
     at_once = _sent_at_once(fields, count)
     latencies = "latencies" in fields
+    workers = _workers(fields)
     if latencies:
         fields.array("latencies", count)
     requests = [
@@ -67,8 +68,8 @@ def read_vllm_bench(path: Path) -> RecordedLog:
             ),
         ),
         setup=EngineSetup(source=path, model=fields.text("model_id") if "model_id" in fields else None),
-        max_concurrency=_workers(fields),
-        notes=tuple(_notes(fields, sum(failed), count)),
+        max_concurrency=workers,
+        notes=tuple(_notes(fields, sum(failed), count, workers)),
     )
 
 
@@ -148,17 +149,17 @@ def _workers(fields: Fields) -> int | None:
     return fields.tokens("max_concurrency")
 
 
-def _notes(fields: Fields, failed: int, count: int) -> list[str]:
+def _notes(fields: Fields, failed: int, count: int, workers: int | None) -> list[str]:
     notes = []
     if failed:
         notes.append(f"{failed} of {count} requests failed and are left out; what the engine did for them is unknown")
-    if "max_concurrency" in fields and _workers(fields) is None:
+    if workers is not None:
+        notes.append(closed_loop(workers))
+    elif "max_concurrency" in fields:
         notes.append(
             f"recorded with at most {fields.values['max_concurrency']} requests under way: the client held some back, "
             "and the simulation sends them when it did"
         )
-    elif (workers := _workers(fields)) is not None:
-        notes.append(closed_loop(workers))
     if any(name.startswith("spec_decode_") for name in fields.values):
         notes.append("recorded with speculative decoding, simulated without")
     return notes
